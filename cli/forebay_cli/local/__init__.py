@@ -1,0 +1,1 @@
+"""Servers and consumers as processes of this machine: the local runtime and everything `--embedded` starts."""

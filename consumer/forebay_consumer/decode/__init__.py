@@ -1,0 +1,1 @@
+"""How records become rows and dead letters. Pure and total."""

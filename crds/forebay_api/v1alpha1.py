@@ -1,0 +1,236 @@
+"""IngestPipeline v1alpha1 as frozen values.
+
+What lives here: the spec's fields with their units, bounds and defaults. What must not: parsing (parse.py),
+anything that reads a file, a clock or the network.
+
+One field here is one property in crds/ingestpipelines.yaml; a table of good and bad resources in
+tests/unit/forebay_api checks that both agree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class StartFrom(StrEnum):
+    """Where a group without stored positions begins. Stored in `forebay.positions` before the first read."""
+
+    EARLIEST = "Earliest"
+    LATEST = "Latest"
+    COMMITTED = "Committed"
+
+
+class OnPositionLost(StrEnum):
+    """What to do when retention removed records that were never written."""
+
+    STOP = "Stop"
+    SKIP_TO_EARLIEST = "SkipToEarliest"
+
+
+class FormatType(StrEnum):
+    """How record values are encoded."""
+
+    JSON = "JSON"
+
+
+class TlsMode(StrEnum):
+    """libpq's sslmode words."""
+
+    DISABLE = "disable"
+    ALLOW = "allow"
+    PREFER = "prefer"
+    REQUIRE = "require"
+    VERIFY_CA = "verify-ca"
+    VERIFY_FULL = "verify-full"
+
+
+class SinkMode(StrEnum):
+    """How rows reach the table."""
+
+    APPEND = "Append"
+
+
+class UnknownFieldPolicy(StrEnum):
+    """What happens to a JSON field that no column takes."""
+
+    IGNORE = "Ignore"
+    DEAD_LETTER = "DeadLetter"
+
+
+class EpochUnit(StrEnum):
+    """The unit of a number that stands for a point in time."""
+
+    SECONDS = "Seconds"
+    MILLISECONDS = "Milliseconds"
+    MICROSECONDS = "Microseconds"
+    NANOSECONDS = "Nanoseconds"
+
+
+class ScalingMode(StrEnum):
+    """Who moves the replicas."""
+
+    OBSERVE = "Observe"
+    ENFORCE = "Enforce"
+    MANUAL = "Manual"
+    PAUSED = "Paused"
+
+
+class ColumnSource(StrEnum):
+    """Which part of a Kafka record fills a column."""
+
+    PATH = "path"
+    KEY = "key"
+    TIMESTAMP = "timestamp"
+    PARTITION = "partition"
+    OFFSET = "offset"
+    HEADER = "header"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretRef:
+    """Name of a Secret in the pipeline's own namespace (or of a folder `secrets/NAME/` for the local runtime)."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FormatSpec:
+    """How record values are decoded."""
+
+    type: FormatType = FormatType.JSON
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceSpec:
+    """The Kafka side. `group` None in YAML becomes `<namespace>.<name>` in the parser, so it is never empty here."""
+
+    bootstrap_servers: str
+    topic: str
+    group: str
+    start_from: StartFrom = StartFrom.EARLIEST
+    on_position_lost: OnPositionLost = OnPositionLost.STOP
+    format: FormatSpec = field(default_factory=FormatSpec)
+    config_secret_ref: SecretRef | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsSpec:
+    """TLS towards PostgreSQL. `ca_secret_ref`: Secret whose key `ca.crt` holds the CA; needed by the verify-* modes."""
+
+    mode: TlsMode = TlsMode.PREFER
+    ca_secret_ref: SecretRef | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColumnSpec:
+    """One column and what fills it.
+
+    path: the JSON field's keys from the outside in, never empty, for ColumnSource.PATH only.
+    header: the header's name, for ColumnSource.HEADER only (the last one of that name wins).
+    epoch_unit: for date and timestamp columns: numbers are accepted and mean this unit since 1970-01-01 UTC.
+        None: ISO 8601 text only.
+    """
+
+    name: str
+    source: ColumnSource
+    path: tuple[str, ...] = ()
+    header: str | None = None
+    epoch_unit: EpochUnit | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnknownFields:
+    """Policy for JSON fields without a column; `column` names a json/jsonb column that collects them instead."""
+
+    policy: UnknownFieldPolicy = UnknownFieldPolicy.IGNORE
+    column: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetterSpec:
+    """The breaker: more than `max_fraction` (and at least `minimum`) dead letters among the last `window_records` stop the pipeline."""
+
+    max_fraction: float = 0.01
+    window_records: int = 10_000
+    minimum: int = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SinkSpec:
+    """The PostgreSQL side. `table` is `schema.table` or `table` (then in schema public)."""
+
+    connection_secret_ref: SecretRef
+    table: str
+    tls: TlsSpec = field(default_factory=TlsSpec)
+    mode: SinkMode = SinkMode.APPEND
+    columns: tuple[ColumnSpec, ...] = ()
+    unknown_fields: UnknownFields = field(default_factory=UnknownFields)
+    dead_letters: DeadLetterSpec = field(default_factory=DeadLetterSpec)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objective:
+    """max_age_s: oldest unwritten record may be this old. catch_up_s: a backlog should be gone within this time."""
+
+    max_age_s: float = 30.0
+    catch_up_s: float = 300.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """The controller's clock; seconds, except scale_out_samples (consecutive samples that must ask for more)."""
+
+    sample_s: float = 5.0
+    fast_window_s: float = 15.0
+    scale_out_samples: int = 2
+    scale_in_window_s: float = 600.0
+    settle_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScalingSpec:
+    """How many consumers. `replicas` is followed in Manual mode only; capacity_per_replica is records/s, None = learned."""
+
+    mode: ScalingMode = ScalingMode.ENFORCE
+    pause_scale_in: bool = False
+    pause_scale_out: bool = False
+    replicas: int = 1
+    min_replicas: int = 1
+    max_replicas: int = 12
+    objective: Objective = field(default_factory=Objective)
+    capacity_per_replica: float | None = None
+    timing: Timing = field(default_factory=Timing)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsumerSpec:
+    """Each consumer process. max_rows_per_second: cap of one process, None = no cap."""
+
+    max_rows_per_second: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineSpec:
+    """`spec` of an IngestPipeline."""
+
+    source: SourceSpec
+    sink: SinkSpec
+    suspend: bool = False
+    scaling: ScalingSpec = field(default_factory=ScalingSpec)
+    consumer: ConsumerSpec = field(default_factory=ConsumerSpec)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pipeline:
+    """One IngestPipeline. generation: metadata.generation, 0 where there is none (local runtime)."""
+
+    namespace: str
+    name: str
+    spec: PipelineSpec
+    generation: int = 0
+
+    @property
+    def key(self) -> str:
+        """`namespace/name`, as it is shown and logged and stored beside claims."""
+        return f"{self.namespace}/{self.name}"

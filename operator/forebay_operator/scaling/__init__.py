@@ -1,0 +1,1 @@
+"""The parts of the decision, one idea a module. Pure."""
