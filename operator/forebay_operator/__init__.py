@@ -1,1 +1,1 @@
-"""The operator: observe, decide, act, report. Decisions are pure and import nothing; each client library has one door."""
+"""The operator: observe, decide, act, report. Decisions are pure; each client library has one door."""
