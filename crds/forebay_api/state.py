@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from forebay_api.fields import Reader, write
+
 
 class Phase(StrEnum):
     """Where a consumer is in its life."""
@@ -61,9 +63,10 @@ class PartitionReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
-    """Counters since the process started."""
+    """Counters since the process started. records = rows + dead_letters; lost_records: skipped because retention removed them."""
 
     records: int = 0
+    record_bytes: int = 0
     rows: int = 0
     dead_letters: int = 0
     transactions: int = 0
@@ -71,6 +74,8 @@ class Totals:
     fenced: int = 0
     claims: int = 0
     rewound_records: int = 0
+    gap_records: int = 0
+    lost_records: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,10 +105,15 @@ class ConsumerState:
 
 
 def to_json_object(state: ConsumerState) -> dict[str, Any]:
-    """The JSON object served at /state; keys are the field names in camelCase."""
-    raise NotImplementedError
+    """The JSON object served at /state: every field, named in camelCase, a last `_s` spelled `Seconds`; unknown is null."""
+    body: dict[str, Any] = write(state, {})
+    return body
 
 
 def from_json_object(body: Mapping[str, Any]) -> ConsumerState:
     """The inverse of to_json_object. Raises ValueError naming the first key that is missing or of a wrong type."""
-    raise NotImplementedError
+    reader = Reader(lenient=None)
+    state = reader.read(ConsumerState, body, "")
+    if not isinstance(state, ConsumerState):
+        raise ValueError(str(reader.problems[0]))
+    return state

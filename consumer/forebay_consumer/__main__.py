@@ -1,0 +1,37 @@
+"""`python -m forebay_consumer`: environment in, exit code out (wire.ExitCode)."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+
+import uvloop
+from forebay_api.wire import ExitCode
+
+from forebay_consumer.app import run_consumer
+from forebay_consumer.config import config_from_env
+from forebay_consumer.errors import BadConfig
+from forebay_consumer.logs import configure_logs
+
+
+def main() -> int:
+    """Run one consumer."""
+    try:
+        config = config_from_env(os.environ, default_id=f"{socket.gethostname()}-{os.getpid()}")
+    except BadConfig as e:
+        for problem in e.problems:
+            sys.stderr.write(f"{problem}\n")
+        return ExitCode.BAD_CONFIG
+    configure_logs(config.log_level, pipeline=config.pipeline.key, consumer=config.consumer_id)
+    try:
+        uvloop.run(run_consumer(config))
+    except Exception:
+        logging.getLogger(__name__).exception("consumer failed")
+        return ExitCode.FATAL
+    return ExitCode.DRAINED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

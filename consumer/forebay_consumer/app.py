@@ -1,0 +1,114 @@
+"""Builds the consumer from its configuration, runs it, and takes it down in order.
+
+Down: no new batch -> the transaction under way ends -> Kafka's mirror is committed and the group left -> the database
+connection is closed, each with a deadline inside the grace period.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import signal
+import time
+from datetime import UTC, datetime
+
+from forebay_api.state import ConsumerState
+
+from forebay_consumer.breaker import Breaker
+from forebay_consumer.config import Config
+from forebay_consumer.decode import build_decoder, wanted_parts
+from forebay_consumer.health import serve_health
+from forebay_consumer.kafka_source import KafkaSource
+from forebay_consumer.pipeline import Pipeline, Surroundings
+from forebay_consumer.ports import Sink, Source
+from forebay_consumer.postgres_sink import PostgresSink
+from forebay_consumer.status import Status
+from forebay_consumer.telemetry import Telemetry
+
+LEAVE_S = 5.0
+"""Kept back from the grace period for leaving the group and closing the connection."""
+
+BUFFER_BYTES = 32 * 2**20
+"""Record bytes held between Kafka's client and the database: some 0.4 s at full speed."""
+
+MIN_BUFFER_BYTES = 2**20
+CAPPED_BUFFER_BYTES_PER_ROW = 1024
+"""A capped consumer buffers about one second of records of this size: more would only wait, and be read twice."""
+
+log = logging.getLogger(__name__)
+
+
+async def run_consumer(config: Config) -> None:
+    """Run until SIGTERM or SIGINT, then drain. Raises what made it stop otherwise."""
+    spec = config.pipeline.spec
+    status = Status(consumer=config.consumer_id, pipeline=config.pipeline.key, now=time.monotonic())
+    breaker = Breaker(spec.sink.dead_letters)
+    telemetry = Telemetry(lambda: _state(status))
+    sink = PostgresSink(
+        pipeline=config.pipeline,
+        consumer_id=config.consumer_id,
+        secret_dir=config.sink_secret_dir,
+        ca_file=config.sink_ca_file,
+        admit=breaker.admit,
+    )
+    source = KafkaSource(
+        spec=spec.source,
+        consumer_id=config.consumer_id,
+        config_dir=config.kafka_config_dir,
+        buffer_bytes=buffer_bytes(spec.consumer.max_rows_per_second),
+    )
+    around = Surroundings(
+        now=time.monotonic,
+        jitter=random.random,
+        decoder_for=build_decoder,
+        wanted_for=wanted_parts,
+        on_receipt=telemetry.on_receipt,
+    )
+    pipeline = Pipeline(spec=spec, source=source, sink=sink, breaker=breaker, status=status, around=around)
+    async with serve_health(
+        host=config.http_host,
+        port=config.http_port,
+        port_file=config.http_port_file,
+        read_state=lambda: _state(status),
+        read_metrics=telemetry.render,
+    ) as port:
+        log.info("consumer started", extra={"port": port, "group": spec.source.group, "topic": spec.source.topic})
+        await _run_until_signal(pipeline, source, sink, config.grace_s)
+    log.info("consumer drained", extra={"totals": str(_state(status).totals)})
+
+
+def buffer_bytes(max_rows_per_second: int | None) -> int:
+    """How many record bytes the consumer may hold."""
+    if max_rows_per_second is None:
+        return BUFFER_BYTES
+    return min(BUFFER_BYTES, max(MIN_BUFFER_BYTES, max_rows_per_second * CAPPED_BUFFER_BYTES_PER_ROW))
+
+
+def _state(status: Status) -> ConsumerState:
+    wall = datetime.now(UTC)
+    return status.state(now=time.monotonic(), wall_ms=wall.timestamp() * 1000, wall_iso=wall.isoformat())
+
+
+async def _run_until_signal(pipeline: Pipeline, source: Source, sink: Sink, grace_s: float) -> None:
+    asked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked.set)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            work = tasks.create_task(pipeline.run())
+            signalled = tasks.create_task(asked.wait())
+            await asyncio.wait({work, signalled}, return_when=asyncio.FIRST_COMPLETED)
+            signalled.cancel()
+            pipeline.drain()
+            _, late = await asyncio.wait({work}, timeout=max(1.0, grace_s - LEAVE_S))
+            if late:
+                log.warning(
+                    "the transaction under way outlasts the grace period; its outcome is for the next claim to see"
+                )
+                sink.terminate()
+                work.cancel()
+    finally:
+        await source.close(LEAVE_S / 2)
+        await sink.close()

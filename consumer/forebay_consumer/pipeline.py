@@ -1,0 +1,349 @@
+"""Kafka to PostgreSQL: intake -> decode -> batch -> write -> commit. Knows ports only.
+
+Two tasks share one event loop. The *intake* takes events from the source, has records decoded in a worker thread and
+hands the result to the batch builder. The *writer* owns the sink: it connects, claims, takes batches, writes them, and
+after any failure drops everything buffered, and claims again. Dropping is always safe: the position in the
+database says where to read on.
+
+What must not live here: Kafka's or PostgreSQL's client, HTTP, metrics, signals.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import assert_never
+
+from forebay_api.state import SinkHealth
+from forebay_api.v1alpha1 import OnPositionLost, PipelineSpec, StartFrom
+
+from forebay_consumer.batching import BatchPolicy, size_of
+from forebay_consumer.breaker import Breaker
+from forebay_consumer.errors import Fenced, SinkBroken, SinkUnavailable, SourceUnavailable
+from forebay_consumer.pace import Cap
+from forebay_consumer.plan import TablePlan
+from forebay_consumer.ports import (
+    Assigned,
+    Beginning,
+    Decoder,
+    PositionLost,
+    Records,
+    Revoked,
+    Sink,
+    Source,
+    SourceEvent,
+    SourceTrouble,
+    Wanted,
+)
+from forebay_consumer.records import Batch, Claim, RawChunk, WriteReceipt
+from forebay_consumer.retry import Backoff, broken_pause_s
+from forebay_consumer.status import Status
+
+FENCE_DELAY_S = 1.0
+"""A fenced consumer waits this long (jittered, doubled each time) before it claims again if the group still says so."""
+
+SOURCE_RETRY_S = 2.0
+"""Pause after Kafka could not answer a question that a claim needs."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What the pipeline takes from outside besides its ports.
+
+    now: monotonic seconds. jitter: uniform in [0, 1). decoder_for, wanted_for: what a table's plan means for decoding.
+    on_receipt: called after each commit.
+    """
+
+    now: Callable[[], float]
+    jitter: Callable[[], float]
+    decoder_for: Callable[[TablePlan], Decoder]
+    wanted_for: Callable[[TablePlan], Wanted]
+    on_receipt: Callable[[WriteReceipt], None]
+
+
+class Pipeline:
+    """One topic's partitions into one table, until drained."""
+
+    def __init__(
+        self, *, spec: PipelineSpec, source: Source, sink: Sink, breaker: Breaker, status: Status, around: Surroundings
+    ) -> None:
+        self._spec = spec
+        self._source = source
+        self._sink = sink
+        self._breaker = breaker
+        self._status = status
+        self._around = around
+        self._positions = status.positions
+        self._builder = status.builder
+        rate = spec.consumer.max_rows_per_second
+        self._cap = Cap(rate, around.now()) if rate is not None else None
+        self._policy = BatchPolicy(ceiling_rows=self._cap.burst_rows if self._cap else None)
+        self._decoder: Decoder | None = None
+        self._lost: list[PositionLost] = []
+        self._backoff = Backoff()
+        self._wake = asyncio.Event()
+        self._drain_asked = asyncio.Event()
+        self._arrived_at = around.now()
+        self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode")
+
+    async def run(self) -> None:
+        """Work until drain(); returns once the transaction under way has ended. Cancelled: its outcome is unknown."""
+        await self._source.start()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                intake = tasks.create_task(self._take_in())
+                await self._write_for_ever()
+                intake.cancel()
+        finally:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def drain(self) -> None:
+        """Finish the transaction under way, start no other. What is buffered is read again by the next owner."""
+        self._status.draining = True
+        self._drain_asked.set()
+        self._wake.set()
+
+    # ---- intake
+
+    async def _take_in(self) -> None:
+        while True:
+            await self._on_event(await self._source.next_event())
+
+    async def _on_event(self, event: SourceEvent) -> None:
+        match event:
+            case Records():
+                await self._on_records(event)
+                return
+            case Assigned():
+                log.info("partitions assigned", extra={"partitions": list(event.partitions)})
+                self._positions.assign(event.partitions)
+            case Revoked():
+                log.info("partitions revoked", extra={"partitions": list(event.partitions)})
+                self._positions.revoke(event.partitions)
+                self._drop(event.partitions)
+            case PositionLost():
+                self._lost.append(event)
+            case SourceTrouble():
+                if event.message != self._status.source_message:
+                    log.warning("source trouble", extra={"trouble": event.message})
+                self._status.source_message = event.message
+            case _:
+                assert_never(event)
+        self._wake.set()
+
+    async def _on_records(self, event: Records) -> None:
+        fresh = [chunk for chunk in event.chunks if self._positions.accept(chunk)]
+        self._source.release(sum(c.size_bytes for c in event.chunks) - sum(c.size_bytes for c in fresh))
+        decoder = self._decoder
+        if not fresh or decoder is None:
+            return
+        now = self._around.now()
+        self._status.decoding.begin(now)
+        loop = asyncio.get_running_loop()
+        encoded = await loop.run_in_executor(self._threads, lambda: [decoder.decode(chunk) for chunk in fresh])
+        self._policy = self._policy.after_arrival(sum(len(c.offsets) for c in fresh), now - self._arrived_at)
+        self._arrived_at = now
+        now = self._around.now()
+        self._status.decoding.end(now)
+        for chunk in encoded:
+            if self._is_current(chunk.source):
+                self._builder.add(chunk, now)
+            else:
+                self._source.release(chunk.source.size_bytes)
+        self._wake.set()
+
+    def _is_current(self, chunk: RawChunk) -> bool:
+        return self._positions.is_current(chunk)
+
+    # ---- writer
+
+    async def _write_for_ever(self) -> None:
+        while not self._drain_asked.is_set():
+            try:
+                await self._connect()
+                await self._serve()
+            except SinkUnavailable as e:
+                pause_s = self._backoff.next_s(self._around.jitter())
+                await self._interrupt(SinkHealth.AWAY, e.reason, e.message)
+            except SinkBroken as e:
+                pause_s = broken_pause_s(self._around.jitter())
+                await self._interrupt(SinkHealth.BROKEN, e.reason, e.message)
+            else:
+                return
+            await _wait(self._drain_asked, pause_s)
+
+    async def _connect(self) -> None:
+        plan = await self._sink.connect()
+        self._decoder = self._around.decoder_for(plan)
+        self._source.set_wanted(self._around.wanted_for(plan))
+
+    async def _interrupt(self, health: SinkHealth, reason: str, message: str) -> None:
+        """The connection is gone: forget claims and buffers, keep polling paused, say why."""
+        if self._status.sink_changed(health, reason, message):
+            log.warning("sink not ready", extra={"health": health, "reason": reason, "detail": message})
+        everything = self._positions.assigned
+        await self._forget(everything)
+        self._lost.clear()
+        self._status.reset_rates(self._around.now())
+
+    async def _forget(self, partitions: Iterable[int]) -> None:
+        """Drop what is buffered of these partitions and the claims on them; they are claimed again later."""
+        partitions = tuple(partitions)
+        self._positions.unclaim(partitions)
+        self._drop(partitions)
+        await self._source.hold(partitions)
+
+    def _drop(self, partitions: Iterable[int]) -> None:
+        self._source.release(self._builder.drop(partitions))
+
+    async def _serve(self) -> None:
+        while not self._drain_asked.is_set():
+            self._wake.clear()
+            try:
+                await self._claim_new()
+                await self._settle_lost()
+            except SourceUnavailable as e:
+                self._status.source_message = e.message
+                await _wait(self._drain_asked, SOURCE_RETRY_S * (0.5 + self._around.jitter()))
+                continue
+            if (batch := await self._next_batch()) is not None:
+                await self._write(batch)
+
+    async def _claim_new(self) -> None:
+        partitions = self._positions.claimable(self._around.now())
+        if partitions:
+            await self._initialize(partitions)
+            claims = await self._sink.claim(partitions)
+            claim_id, rewound = self._positions.claimed(claims)
+            self._status.add(claims=len(claims), rewound_records=rewound)
+            log.info("partitions claimed", extra={"partitions": list(claims), "rewound_records": rewound})
+            self._source.mirror_claims(claims.values())
+            await self._source.begin(
+                {p: Beginning(next_offset=claim.next_offset, claim_id=claim_id) for p, claim in claims.items()}
+            )
+            self._backoff.reset()
+        if self._status.sink_ready(written=False):
+            log.info("sink ready")
+
+    async def _initialize(self, partitions: tuple[int, ...]) -> None:
+        """Store a position for partitions without one: by startFrom at the very first start, else the log's start."""
+        stored = await self._sink.stored_partitions()
+        if not stored:
+            everything = await self._source.topic_partitions()
+            offsets = await self._source.resolve_start(self._spec.source.start_from, everything)
+            await self._sink.initialize(offsets, first_start=True)
+            stored = await self._sink.stored_partitions()
+        if added := [p for p in partitions if p not in stored]:
+            offsets = await self._source.resolve_start(StartFrom.EARLIEST, added)
+            await self._sink.initialize(offsets, first_start=False)
+
+    async def _settle_lost(self) -> None:
+        """Retention overtook a position, or the topic is not the one it was: stop the partition, or skip if told to."""
+        while self._lost:
+            event = self._lost[0]
+            claim = self._positions.claim_of(event.partition)
+            if claim is not None and claim.next_offset == event.position:
+                if event.position < event.log_start and self._skips:
+                    await self._skip(claim, event)
+                else:
+                    self._stop(event)
+            self._lost.pop(0)
+
+    async def _skip(self, claim: Claim, event: PositionLost) -> None:
+        moved = await self._sink.skip_to(claim, event.log_start)
+        claim_id, _ = self._positions.claimed({event.partition: moved})
+        self._status.add(lost_records=event.log_start - event.position)
+        log.error("records lost to retention, skipped", extra={"partition": event.partition, "to": event.log_start})
+        await self._source.begin({event.partition: Beginning(next_offset=event.log_start, claim_id=claim_id)})
+
+    def _stop(self, event: PositionLost) -> None:
+        why = describe_loss(event)
+        log.error("partition stopped", extra={"partition": event.partition, "why": why})
+        self._drop((event.partition,))
+        self._positions.stop(event.partition, why)
+
+    @property
+    def _skips(self) -> bool:
+        return self._spec.source.on_position_lost is OnPositionLost.SKIP_TO_EARLIEST
+
+    async def _next_batch(self) -> Batch | None:
+        """A batch that is due now; None after waiting for something to change."""
+        now = self._around.now()
+        due_s = self._builder.due_in(now, self._policy)
+        if due_s == 0.0:
+            pause_s = self._cap.wait_s(now) if self._cap else 0.0
+            if pause_s == 0.0:
+                return self._builder.take(self._policy, self._positions.claim_of)
+            self._status.writing.begin(now)  # waiting at the own cap is being busy
+            await _wait(self._wake, pause_s)
+            return None
+        self._status.writing.end(now)
+        claim_at = self._positions.next_claim_at()
+        waits = [due_s, None if claim_at is None else max(0.0, claim_at - now)]
+        await _wait(self._wake, min((w for w in waits if w is not None), default=None))
+        return None
+
+    async def _write(self, batch: Batch) -> None:
+        self._status.writing.begin(self._around.now())
+        if self._cap:
+            self._cap.spend(batch.records)
+        try:
+            receipt = await self._sink.write(batch)
+        except Fenced as e:
+            await self._on_fenced(batch, e)
+            return
+        except SinkBroken:
+            self._status.write_refused = True
+            raise
+        finally:
+            self._source.release(size_of(batch))
+            if self._cap is None:
+                self._status.writing.end(self._around.now())
+        self._on_written(batch, receipt)
+
+    def _on_written(self, batch: Batch, receipt: WriteReceipt) -> None:
+        now = self._around.now()
+        self._positions.written(receipt)
+        self._source.commit(receipt)
+        self._breaker.written(batch.records, receipt.dead_letters)
+        self._policy = self._policy.after_write(batch.records, receipt.took_s)
+        self._backoff.reset()
+        self._status.written(batch, receipt, now)
+        if self._status.sink_ready(written=True):
+            log.info("sink ready")
+        self._around.on_receipt(receipt)
+
+    async def _on_fenced(self, batch: Batch, fence: Fenced) -> None:
+        """Somebody else owns some of the batch: let go of those for a while, claim the others again at once."""
+        fenced = fence.partitions or tuple(batch.claims)
+        log.warning("fenced", extra={"partitions": list(fenced)})
+        self._status.add(fenced=len(fenced))
+        await self._forget(batch.claims)
+        delay_s = FENCE_DELAY_S * (0.5 + self._around.jitter())
+        self._positions.fence(fenced, self._around.now(), delay_s)
+
+
+async def _wait(event: asyncio.Event, seconds: float | None) -> None:
+    """Until the event is set, at most so long (None: no limit)."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        pass
+
+
+def describe_loss(event: PositionLost) -> str:
+    """What a person must know and do about a position that Kafka has no record for."""
+    remedy = "suspend the pipeline and use `forebay positions reset`"
+    if event.position < event.log_start:
+        gone = event.log_start - event.position
+        return (
+            f"retention removed {gone} unwritten records: position {event.position}, the log starts at {event.log_start}; "
+            f"set spec.source.onPositionLost: SkipToEarliest, or {remedy}"
+        )
+    return f"position {event.position} lies beyond the log's end {event.log_end}: the topic was made anew or truncated; {remedy}"

@@ -1,0 +1,110 @@
+"""What the consumer says of itself: collects the pipeline's facts into one ConsumerState.
+
+Pure bookkeeping; monotonic and wall-clock time come in as arguments.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from forebay_api.state import ConsumerState, Phase, SinkHealth, SinkState, Totals
+
+from forebay_consumer.batching import BatchBuilder
+from forebay_consumer.pace import Rate, Utilisation
+from forebay_consumer.positions import Positions
+from forebay_consumer.records import Batch, WriteReceipt
+
+
+class Status:
+    """Shared by the pipeline, which writes it, and the health endpoints, which read it (on the same event loop)."""
+
+    def __init__(self, *, consumer: str, pipeline: str, now: float) -> None:
+        self.positions = Positions()
+        self.builder = BatchBuilder()
+        self.decoding = Utilisation(now)
+        self.writing = Utilisation(now)
+        self.source_message: str | None = None
+        self.draining = False
+        self.write_refused = False
+        """A write was refused for good: only a write that succeeds makes the sink ready again, not a mere claim."""
+        self._consumer = consumer
+        self._pipeline = pipeline
+        self._started_at = now
+        self._written = Rate(now)
+        self._totals = Totals()
+        self._sink = SinkState(health=SinkHealth.UNKNOWN)
+        self._sink_since: float | None = None
+
+    def add(self, *, claims: int = 0, rewound_records: int = 0, fenced: int = 0, lost_records: int = 0) -> None:
+        """Count what happened."""
+        t = self._totals
+        self._totals = replace(
+            t,
+            claims=t.claims + claims,
+            rewound_records=t.rewound_records + rewound_records,
+            fenced=t.fenced + fenced,
+            lost_records=t.lost_records + lost_records,
+        )
+
+    def written(self, batch: Batch, receipt: WriteReceipt, now: float) -> None:
+        """Count a commit."""
+        t = self._totals
+        self._totals = replace(
+            t,
+            records=t.records + batch.records,
+            record_bytes=t.record_bytes + sum(c.source.size_bytes for c in batch.chunks),
+            rows=t.rows + receipt.rows,
+            dead_letters=t.dead_letters + receipt.dead_letters,
+            transactions=t.transactions + 1,
+            retries=t.retries + receipt.retries,
+        )
+        self._written.add(batch.records, now)
+
+    def sink_changed(self, health: SinkHealth, reason: str | None, message: str | None) -> bool:
+        """Note the sink's health; True when it is news."""
+        news = (health, reason) != (self._sink.health, self._sink.reason)
+        since = self._sink.since if not news else None
+        self._sink = SinkState(health=health, reason=reason, message=message, since=since)
+        return news
+
+    def sink_ready(self, *, written: bool) -> bool:
+        """The sink worked; True when it is news. A refused write is only made good by a write."""
+        if self.write_refused and not written:
+            return False
+        self.write_refused = False
+        return self.sink_changed(SinkHealth.READY, None, None)
+
+    def reset_rates(self, now: float) -> None:
+        """An interruption: utilisation and rates before it say nothing about what this consumer can do."""
+        self.decoding.reset(now)
+        self.writing.reset(now)
+        self._written.reset(now)
+
+    def state(self, *, now: float, wall_ms: float, wall_iso: str) -> ConsumerState:
+        """The present state. now: monotonic seconds; wall_ms: milliseconds since 1970; wall_iso: the same as ISO 8601."""
+        if self._sink.since is None:
+            self._sink = replace(self._sink, since=wall_iso)
+        ready = self._sink.health is SinkHealth.READY
+        busy = [self.decoding.fraction(now), self.writing.fraction(now)]
+        known = [b for b in busy if b is not None]
+        oldest_ms = self.builder.oldest_timestamp_ms()
+        return ConsumerState(
+            consumer=self._consumer,
+            pipeline=self._pipeline,
+            phase=self._phase(),
+            sink=self._sink,
+            partitions=self.positions.reports(),
+            totals=replace(self._totals, gap_records=self.positions.gap_records),
+            busy_fraction=max(known) if ready and known else None,
+            records_per_second=self._written.per_second(now) if ready else None,
+            oldest_unwritten_s=None if oldest_ms is None else max(0.0, (wall_ms - oldest_ms) / 1000),
+            buffered_bytes=self.builder.size_bytes,
+            paused_because=None if ready else (self._sink.message or "the database has not been reached yet"),
+            source_message=self.source_message,
+            uptime_s=now - self._started_at,
+        )
+
+    def _phase(self) -> Phase:
+        if self.draining:
+            return Phase.DRAINING
+        return Phase.STARTING if self._sink.health is SinkHealth.UNKNOWN else Phase.RUNNING
