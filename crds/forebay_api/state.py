@@ -23,7 +23,8 @@ class Phase(StrEnum):
 
 class SinkHealth(StrEnum):
     """READY: last transaction or claim succeeded. AWAY: connection lost or refused, retried for ever.
-    BROKEN: a person must repair something (rights, table, password, breaker), retried for ever. UNKNOWN: never tried."""
+    BROKEN: a person must repair something (rights, table, password, breaker), retried for ever. UNKNOWN: never tried.
+    """
 
     READY = "Ready"
     AWAY = "Away"
@@ -42,7 +43,9 @@ class PartitionState(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SinkState:
     """reason: a CamelCase word (`Unreachable`, `ReadOnly`, `AuthenticationFailed`, `PermissionDenied`, `TableMissing`,
-    `ColumnUnfilled`, `Breaker`, `Conflict`, `DiskFull`, ...); message: what happened and the remedy; since: aware ISO 8601."""
+    `ColumnUnfilled`, `Breaker`, `Conflict`, `DiskFull`, ...); message: what happened and the remedy.
+    since: aware ISO 8601.
+    """
 
     health: SinkHealth
     reason: str | None = None
@@ -63,7 +66,10 @@ class PartitionReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
-    """Counters since the process started. records = rows + dead_letters; lost_records: skipped because retention removed them."""
+    """Counters since the process started. records = rows + dead_letters.
+
+    lost_records: skipped because retention removed them.
+    """
 
     records: int = 0
     record_bytes: int = 0
@@ -86,7 +92,7 @@ class ConsumerState:
         the consumer's own cap counts as busy. None: not running long enough to tell, or the sink is not ready.
     records_per_second: written (rows and dead letters) over the same window; None likewise.
     oldest_unwritten_s: age of the oldest record held but not written; None when nothing is held.
-    source_message: what is wrong with Kafka (unreachable broker, missing topic, refused credentials), None when nothing is.
+    source_message: what is wrong with Kafka (unreachable broker, missing topic, refused credentials); None: nothing.
     """
 
     consumer: str
@@ -105,7 +111,7 @@ class ConsumerState:
 
 
 def to_json_object(state: ConsumerState) -> dict[str, Any]:
-    """The JSON object served at /state: every field, named in camelCase, a last `_s` spelled `Seconds`; unknown is null."""
+    """The JSON object served at /state: every field in camelCase, a last `_s` spelled `Seconds`; unknown is null."""
     body: dict[str, Any] = write(state, {})
     return body
 

@@ -1,16 +1,19 @@
 """IngestPipeline v1alpha1 as frozen values.
 
-What lives here: the spec's fields with their units, bounds and defaults. What must not: parsing (parse.py),
-anything that reads a file, a clock or the network.
+What lives here: the spec's fields with their units, bounds and defaults; nowhere else does a default stand. What must
+not: parsing (parse.py), anything that reads a file, a clock or the network.
 
-One field here is one property in crds/ingestpipelines.yaml; a table of good and bad resources in
-tests/unit/forebay_api checks that both agree.
+A field's YAML name is its name in camelCase, a last `_s` spelled `Seconds`. One field here is one property in
+crds/ingestpipelines.yaml; tests/unit/forebay_api checks that both agree.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Annotated
+
+from forebay_api import bounds
 
 
 class StartFrom(StrEnum):
@@ -91,7 +94,7 @@ class ColumnSource(StrEnum):
 class SecretRef:
     """Name of a Secret in the pipeline's own namespace (or of a folder `secrets/NAME/` for the local runtime)."""
 
-    name: str
+    name: Annotated[str, bounds.SECRET_NAME]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,9 +108,9 @@ class FormatSpec:
 class SourceSpec:
     """The Kafka side. `group` None in YAML becomes `<namespace>.<name>` in the parser, so it is never empty here."""
 
-    bootstrap_servers: str
-    topic: str
-    group: str
+    bootstrap_servers: Annotated[str, bounds.BROKERS]
+    topic: Annotated[str, bounds.TOPIC]
+    group: Annotated[str, bounds.GROUP]
     start_from: StartFrom = StartFrom.EARLIEST
     on_position_lost: OnPositionLost = OnPositionLost.STOP
     format: FormatSpec = field(default_factory=FormatSpec)
@@ -141,19 +144,25 @@ class ColumnSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnknownFields:
-    """Policy for JSON fields without a column; `column` names a json/jsonb column that collects them instead."""
+    """Policy for JSON fields without a column.
+
+    `column` names a json/jsonb column that collects them instead (IGNORE then).
+    """
 
     policy: UnknownFieldPolicy = UnknownFieldPolicy.IGNORE
-    column: str | None = None
+    column: Annotated[str, bounds.COLUMN] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetterSpec:
-    """The breaker: more than `max_fraction` (and at least `minimum`) dead letters among the last `window_records` stop the pipeline."""
+    """The breaker.
 
-    max_fraction: float = 0.01
-    window_records: int = 10_000
-    minimum: int = 100
+    More than `max_fraction` (and at least `minimum`) dead letters among the last `window_records` stop the pipeline.
+    """
+
+    max_fraction: Annotated[float, bounds.FRACTION] = 0.01
+    window_records: Annotated[int, bounds.WINDOW_RECORDS] = 10_000
+    minimum: Annotated[int, bounds.WINDOW_RECORDS] = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,10 +170,10 @@ class SinkSpec:
     """The PostgreSQL side. `table` is `schema.table` or `table` (then in schema public)."""
 
     connection_secret_ref: SecretRef
-    table: str
+    table: Annotated[str, bounds.TABLE]
     tls: TlsSpec = field(default_factory=TlsSpec)
     mode: SinkMode = SinkMode.APPEND
-    columns: tuple[ColumnSpec, ...] = ()
+    columns: Annotated[tuple[ColumnSpec, ...], bounds.MAX_COLUMNS] = ()
     unknown_fields: UnknownFields = field(default_factory=UnknownFields)
     dead_letters: DeadLetterSpec = field(default_factory=DeadLetterSpec)
 
@@ -173,33 +182,36 @@ class SinkSpec:
 class Objective:
     """max_age_s: oldest unwritten record may be this old. catch_up_s: a backlog should be gone within this time."""
 
-    max_age_s: float = 30.0
-    catch_up_s: float = 300.0
+    max_age_s: Annotated[float, bounds.SECONDS] = 30.0
+    catch_up_s: Annotated[float, bounds.SECONDS] = 300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
     """The controller's clock; seconds, except scale_out_samples (consecutive samples that must ask for more)."""
 
-    sample_s: float = 5.0
-    fast_window_s: float = 15.0
-    scale_out_samples: int = 2
-    scale_in_window_s: float = 600.0
-    settle_s: float = 60.0
+    sample_s: Annotated[float, bounds.SECONDS] = 5.0
+    fast_window_s: Annotated[float, bounds.SECONDS] = 15.0
+    scale_out_samples: Annotated[int, bounds.SAMPLES] = 2
+    scale_in_window_s: Annotated[float, bounds.SECONDS_OR_ZERO] = 600.0
+    settle_s: Annotated[float, bounds.SECONDS_OR_ZERO] = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScalingSpec:
-    """How many consumers. `replicas` is followed in Manual mode only; capacity_per_replica is records/s, None = learned."""
+    """How many consumers. `replicas` is followed in Manual mode only.
+
+    Capacity_per_replica is records/s, None = learned.
+    """
 
     mode: ScalingMode = ScalingMode.ENFORCE
     pause_scale_in: bool = False
     pause_scale_out: bool = False
-    replicas: int = 1
-    min_replicas: int = 1
-    max_replicas: int = 12
+    replicas: Annotated[int, bounds.REPLICAS] = 1
+    min_replicas: Annotated[int, bounds.REPLICAS] = 1
+    max_replicas: Annotated[int, bounds.REPLICAS_NOT_ZERO] = 12
     objective: Objective = field(default_factory=Objective)
-    capacity_per_replica: float | None = None
+    capacity_per_replica: Annotated[float, bounds.RATE] | None = None
     timing: Timing = field(default_factory=Timing)
 
 
@@ -207,7 +219,7 @@ class ScalingSpec:
 class ConsumerSpec:
     """Each consumer process. max_rows_per_second: cap of one process, None = no cap."""
 
-    max_rows_per_second: int | None = None
+    max_rows_per_second: Annotated[int, bounds.RATE] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

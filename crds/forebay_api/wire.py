@@ -22,7 +22,8 @@ class Env(StrEnum):
 
     PIPELINE_FILE = "FOREBAY_PIPELINE_FILE"  # path: the IngestPipeline as JSON or YAML
     KAFKA_CONFIG_DIR = "FOREBAY_KAFKA_CONFIG_DIR"  # folder: librdkafka properties, one file a key (optional)
-    SINK_SECRET_DIR = "FOREBAY_SINK_SECRET_DIR"  # folder: host, port, dbname, user, password, or uri; one file a key
+    # Folder: host, port, dbname, user, password, or uri; one file a key.
+    SINK_SECRET_DIR = "FOREBAY_SINK_SECRET_DIR"  # noqa: S105  (names a variable, is no password)
     SINK_CA_FILE = "FOREBAY_SINK_CA_FILE"  # path: PEM (optional)
     CONSUMER_ID = "FOREBAY_CONSUMER_ID"  # unique and stable for the process' life; default hostname-pid
     HTTP_HOST = "FOREBAY_HTTP_HOST"  # default 0.0.0.0

@@ -1,0 +1,234 @@
+"""From an IngestPipeline's YAML or JSON, already loaded, to frozen values and back.
+
+What lives here: the rules that need several fields, and the two places where the YAML's shape is not the value's.
+What must not: bounds and defaults (v1alpha1.py), reading files.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from forebay_api import bounds
+from forebay_api.fields import UNREADABLE, Problem, Reader, Rule, Shape, write
+from forebay_api.v1alpha1 import (
+    ColumnSource,
+    ColumnSpec,
+    DeadLetterSpec,
+    EpochUnit,
+    Pipeline,
+    PipelineSpec,
+    ScalingSpec,
+    SinkSpec,
+    Timing,
+    TlsMode,
+    TlsSpec,
+    UnknownFieldPolicy,
+    UnknownFields,
+)
+from forebay_api.wire import API_VERSION, KIND
+
+
+class InvalidPipeline(ValueError):
+    """The resource breaks the API's rules. problems: all of them; as text, one line each."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = tuple(problems)
+
+
+def parse_pipeline(body: Mapping[str, object]) -> Pipeline:
+    """The pipeline that a loaded resource describes; `status` is not looked at.
+
+    Raises InvalidPipeline with every problem.
+    """
+    reader = Reader(rules=RULES, shapes=SHAPES, lenient=frozenset({MetadataShape}))
+    resource = reader.read(ResourceShape, _with_default_group(body), "")
+    if resource is UNREADABLE:
+        raise InvalidPipeline(reader.problems)
+    metadata = resource.metadata
+    return Pipeline(
+        namespace=metadata.namespace, name=metadata.name, spec=resource.spec, generation=metadata.generation
+    )
+
+
+def pipeline_to_body(pipeline: Pipeline) -> dict[str, Any]:
+    """The resource that parse_pipeline reads back to an equal pipeline; every default is spelled out."""
+    metadata = MetadataShape(name=pipeline.name, namespace=pipeline.namespace, generation=pipeline.generation)
+    resource = ResourceShape(api_version=API_VERSION, kind=KIND, metadata=metadata, spec=pipeline.spec)
+    body: dict[str, Any] = write(resource, SHAPES)
+    del body["status"]
+    return body
+
+
+def read_path(text: str) -> tuple[str, ...]:
+    """The keys of a legal path: split at dots, or, after a leading '/', as a JSON Pointer (RFC 6901)."""
+    if not text.startswith("/"):
+        return tuple(text.split("."))
+    return tuple(key.replace("~1", "/").replace("~0", "~") for key in text[1:].split("/"))
+
+
+def show_path(keys: Sequence[str]) -> str:
+    """The inverse of read_path: dots where they can say it, else a JSON Pointer."""
+    if all(key and "." not in key for key in keys) and not keys[0].startswith("/"):
+        return ".".join(keys)
+    return "".join("/" + key.replace("~", "~0").replace("/", "~1") for key in keys)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetadataShape:
+    """The part of `metadata` that a pipeline keeps. generation counts changes of the spec; the API server sets it."""
+
+    name: Annotated[str, bounds.PIPELINE_NAME]
+    namespace: Annotated[str, bounds.NAMESPACE] = "default"
+    generation: Annotated[int, bounds.Range(minimum=0, maximum=2**53)] = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusShape:
+    """Whatever the operator has written; the parser passes over it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceShape:
+    """The resource as a whole."""
+
+    api_version: Annotated[
+        str, bounds.Text(pattern=re.escape(API_VERSION), says=API_VERSION, max_length=len(API_VERSION))
+    ]
+    kind: Annotated[str, bounds.Text(pattern=KIND, says=KIND, max_length=len(KIND))]
+    metadata: MetadataShape
+    spec: PipelineSpec
+    status: StatusShape = field(default_factory=StatusShape)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NothingShape:
+    """`{}`: its presence says it all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FromShape:
+    """A column's `from`: exactly one of these."""
+
+    path: Annotated[str, bounds.JSON_PATH] | None = None
+    key: NothingShape | None = None
+    timestamp: NothingShape | None = None
+    partition: NothingShape | None = None
+    offset: NothingShape | None = None
+    header: Annotated[str, bounds.HEADER] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColumnShape:
+    """A column as the YAML has it: `{name: amount, from: {path: a.b}, epochUnit: Milliseconds}`."""
+
+    name: Annotated[str, bounds.COLUMN]
+    from_: FromShape
+    epoch_unit: EpochUnit | None = None
+
+
+def _with_default_group(body: Mapping[str, object]) -> Mapping[str, object]:
+    """The resource without its status and with the group that an absent one stands for."""
+    if not isinstance(body, Mapping):
+        return body
+    body = {key: value for key, value in body.items() if key != "status"}
+    metadata, spec = body.get("metadata"), body.get("spec")
+    source = spec.get("source") if isinstance(spec, Mapping) else None
+    if not isinstance(spec, Mapping) or not isinstance(source, Mapping) or source.get("group") is not None:
+        return body
+    named = Reader(lenient=None).read(MetadataShape, metadata, "metadata")
+    group = "unnamed" if named is UNREADABLE else f"{named.namespace}.{named.name}"
+    return {**body, "spec": {**spec, "source": {**source, "group": group}}}
+
+
+def _sources(shape: FromShape) -> list[ColumnSource]:
+    return [source for source in ColumnSource if getattr(shape, source.value) is not None]
+
+
+def _build_column(shape: ColumnShape) -> ColumnSpec:
+    (source,) = _sources(shape.from_)
+    return ColumnSpec(
+        name=shape.name,
+        source=source,
+        path=() if shape.from_.path is None else read_path(shape.from_.path),
+        header=shape.from_.header,
+        epoch_unit=shape.epoch_unit,
+    )
+
+
+def _show_column(column: ColumnSpec) -> ColumnShape:
+    match column.source:
+        case ColumnSource.PATH:
+            shown = FromShape(path=show_path(column.path))
+        case ColumnSource.HEADER:
+            shown = FromShape(header=column.header)
+        case _:
+            present: dict[str, Any] = {column.source.value: NothingShape()}
+            shown = FromShape(**present)
+    return ColumnShape(name=column.name, from_=shown, epoch_unit=column.epoch_unit)
+
+
+def _check_from(*values: object) -> str | None:
+    given = sum(value is not None for value in values)
+    choices = ", ".join(ColumnSource)
+    return None if given == 1 else f"must have exactly one of {choices} (for example {{key: {{}}}}), has {given}"
+
+
+def _check_epoch_unit(from_: FromShape, unit: EpochUnit | None) -> str | None:
+    typed = {ColumnSource.TIMESTAMP, ColumnSource.PARTITION, ColumnSource.OFFSET} & set(_sources(from_))
+    return f"has no meaning for {typed.pop()}; remove it" if unit and typed else None
+
+
+def _check_unique_columns(columns: Sequence[ColumnSpec]) -> str | None:
+    names = [column.name for column in columns]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    return f"names must be unique; more than once: {', '.join(twice)}" if twice else None
+
+
+def _check_collector(columns: Sequence[ColumnSpec], unknown: UnknownFields) -> str | None:
+    taken = any(column.name == unknown.column for column in columns)
+    return f"column {unknown.column} is filled by spec.sink.columns; name another" if taken else None
+
+
+def _check_tls(mode: TlsMode, ca: object) -> str | None:
+    verifies = mode in (TlsMode.VERIFY_CA, TlsMode.VERIFY_FULL)
+    return f"is required by mode {mode}: name a Secret whose key ca.crt holds the CA" if verifies and not ca else None
+
+
+def _check_policy(policy: UnknownFieldPolicy, column: str | None) -> str | None:
+    excluded = column is not None and policy is not UnknownFieldPolicy.IGNORE
+    return f"excludes column {column}; keep one of both" if excluded else None
+
+
+def _check_breaker(minimum: int, window: int) -> str | None:
+    return f"must be at most windowRecords ({window}), is {minimum}" if minimum > window else None
+
+
+def _check_replicas(minimum: int, maximum: int) -> str | None:
+    return f"must be at most maxReplicas ({maximum}), is {minimum}" if minimum > maximum else None
+
+
+def _check_windows(sample_s: float, fast_window_s: float) -> str | None:
+    too_short = fast_window_s < sample_s
+    return f"must be at least sampleSeconds ({sample_s:g}), is {fast_window_s:g}" if too_short else None
+
+
+RULES: Mapping[type, Sequence[Rule]] = {
+    FromShape: [Rule(needs=tuple(ColumnSource), blames="", check=_check_from)],
+    ColumnShape: [Rule(needs=("from_", "epoch_unit"), blames="epoch_unit", check=_check_epoch_unit)],
+    SinkSpec: [
+        Rule(needs=("columns",), blames="columns", check=_check_unique_columns),
+        Rule(needs=("columns", "unknown_fields"), blames="unknown_fields", check=_check_collector),
+    ],
+    TlsSpec: [Rule(needs=("mode", "ca_secret_ref"), blames="ca_secret_ref", check=_check_tls)],
+    UnknownFields: [Rule(needs=("policy", "column"), blames="policy", check=_check_policy)],
+    DeadLetterSpec: [Rule(needs=("minimum", "window_records"), blames="minimum", check=_check_breaker)],
+    ScalingSpec: [Rule(needs=("min_replicas", "max_replicas"), blames="min_replicas", check=_check_replicas)],
+    Timing: [Rule(needs=("sample_s", "fast_window_s"), blames="fast_window_s", check=_check_windows)],
+}
+"""Each has its like in crds/ingestpipelines.yaml: a CEL rule, a list's map key, or minProperties and maxProperties."""
+
+SHAPES: Mapping[type, Shape] = {ColumnSpec: Shape(like=ColumnShape, build=_build_column, show=_show_column)}
