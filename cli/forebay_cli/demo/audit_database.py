@@ -28,18 +28,18 @@ _FOREIGN_ROWS = """
     WHERE NOT EXISTS (SELECT FROM forebay_audit_ledger l WHERE l.id = t.{id} AND l.poison = 0)
 """
 _DEAD_LETTERS = """
-    SELECT count(*) AS n, count(DISTINCT ("partition", "offset")) AS positions
+    SELECT count(*) AS n, count(DISTINCT ("partition", record_offset)) AS positions
     FROM forebay.dead_letters WHERE "group" = $1 AND topic = $2
 """
 _MISSING_DEAD_LETTERS = """
     SELECT count(*) FROM forebay_audit_ledger l WHERE l.poison <> 0 AND NOT EXISTS (
         SELECT FROM forebay.dead_letters d
-        WHERE d."group" = $1 AND d.topic = $2 AND d."partition" = l."partition" AND d."offset" = l."offset")
+        WHERE d."group" = $1 AND d.topic = $2 AND d."partition" = l."partition" AND d.record_offset = l."offset")
 """
 _FOREIGN_DEAD_LETTERS = """
     SELECT count(*) FROM forebay.dead_letters d WHERE d."group" = $1 AND d.topic = $2 AND NOT EXISTS (
         SELECT FROM forebay_audit_ledger l
-        WHERE l.poison <> 0 AND d."partition" = l."partition" AND d."offset" = l."offset")
+        WHERE l.poison <> 0 AND d."partition" = l."partition" AND d.record_offset = l."offset")
 """
 _REASONS = """
     SELECT reason, count(*) AS n FROM forebay.dead_letters WHERE "group" = $1 AND topic = $2
