@@ -1,0 +1,80 @@
+"""Hypothesis strategies for pipelines: any value that the API allows."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from forebay_api import bounds, fields
+from forebay_api.parse import RULES
+from forebay_api.v1alpha1 import ColumnSource, ColumnSpec, EpochUnit, Pipeline, PipelineSpec
+from hypothesis import strategies as st
+
+
+def json_keys() -> st.SearchStrategy[tuple[str, ...]]:
+    """The keys of a JSON path, odd ones included."""
+    key = st.text(alphabet=st.sampled_from("ab./~0 1é\n"), max_size=4)
+    return st.lists(key, min_size=1, max_size=4).map(tuple)
+
+
+def pipelines() -> st.SearchStrategy[Pipeline]:
+    """Any legal pipeline."""
+    return st.builds(
+        Pipeline,
+        namespace=_text(bounds.NAMESPACE),
+        name=_text(bounds.PIPELINE_NAME),
+        spec=_legal(PipelineSpec),
+        generation=st.integers(min_value=0, max_value=2**40),
+    )
+
+
+def _legal(cls: type) -> st.SearchStrategy[Any]:
+    """Any instance that keeps the rules of its class; those of its parts are kept by the parts."""
+    built = st.builds(cls, **{member.name: _member(member) for member in fields.members(cls)})
+    return built.filter(lambda value: _keeps_rules(value))
+
+
+def _keeps_rules(value: Any) -> bool:
+    rules = RULES.get(type(value), ())
+    return not any(rule.check(*(getattr(value, name) for name in rule.needs)) for rule in rules)
+
+
+def _member(member: fields.Member) -> st.SearchStrategy[Any]:
+    strategy = _value(member)
+    return st.none() | strategy if member.is_optional else strategy
+
+
+def _value(member: fields.Member) -> st.SearchStrategy[Any]:
+    if member.name == "columns":
+        return st.lists(_columns(), max_size=3, unique_by=lambda column: column.name).map(tuple)
+    if dataclasses.is_dataclass(member.type):
+        return _legal(member.type)  # type: ignore[arg-type]  # a class, as members() gives no instances
+    match member.bounds:
+        case (bounds.Text() as text,):
+            return _text(text)
+        case (bounds.Range() as span,) if member.type is int:
+            return st.integers(min_value=int(span.minimum), max_value=int(span.maximum))
+        case (bounds.Range() as span,):
+            return st.floats(min_value=span.minimum, max_value=span.maximum)
+        case _:
+            return st.from_type(member.type)
+
+
+def _text(text: bounds.Text) -> st.SearchStrategy[str]:
+    return st.from_regex(text.pattern, fullmatch=True).filter(lambda value: len(value) <= text.max_length)
+
+
+def _columns() -> st.SearchStrategy[ColumnSpec]:
+    return st.sampled_from(ColumnSource).flatmap(_column)
+
+
+def _column(source: ColumnSource) -> st.SearchStrategy[ColumnSpec]:
+    has_unit = source in (ColumnSource.PATH, ColumnSource.KEY, ColumnSource.HEADER)
+    return st.builds(
+        ColumnSpec,
+        name=_text(bounds.COLUMN),
+        source=st.just(source),
+        path=json_keys() if source is ColumnSource.PATH else st.just(()),
+        header=_text(bounds.HEADER) if source is ColumnSource.HEADER else st.none(),
+        epoch_unit=st.none() | st.sampled_from(EpochUnit) if has_unit else st.none(),
+    )

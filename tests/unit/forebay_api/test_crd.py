@@ -1,0 +1,169 @@
+"""The CustomResourceDefinition: property by property the same as the dataclasses, and what only the YAML can say."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Any
+
+import pytest
+from forebay_api import bounds, fields, wire
+from forebay_api.parse import RULES, SHAPES
+from forebay_api.v1alpha1 import PipelineSpec
+from support import crd
+from support.resources import build_resource
+
+KINDS = {bool: "boolean", int: "integer", float: "number", str: "string"}
+COMPARED = {
+    "type",
+    "enum",
+    "minimum",
+    "maximum",
+    "pattern",
+    "maxLength",
+    "maxItems",
+    "required",
+    "default",
+    "properties",
+    "items",
+}
+
+
+def test_every_property_of_the_spec_is_a_field_with_the_same_bounds_and_default() -> None:
+    schema = crd.load_schema()["properties"]["spec"]
+    expected = _object(PipelineSpec)
+    expected["properties"]["source"]["required"].remove("group")  # the parser makes it of the name
+
+    assert _compared(schema) == expected
+
+
+def test_every_node_is_described_and_typed() -> None:
+    nodes = list(crd.walk(crd.load_schema()))
+
+    assert [path for path, node in nodes if not node.get("description", "").strip() or "type" not in node] == []
+    assert [path for path, node in nodes if "x-kubernetes-preserve-unknown-fields" in node] == []
+
+
+def test_every_text_and_list_of_the_spec_is_bounded() -> None:
+    """Without bounds the API server refuses CEL rules as too expensive, and one resource can fill its memory."""
+    nodes = crd.walk(crd.load_schema()["properties"]["spec"])
+    unbounded = [
+        path
+        for path, node in nodes
+        if (node["type"] == "string" and not {"enum", "maxLength"} & set(node))
+        or (node["type"] == "array" and "maxItems" not in node)
+        or (node["type"] in ("integer", "number") and not {"minimum", "maximum"} <= set(node))
+    ]
+
+    assert unbounded == []
+
+
+def test_names_are_those_of_the_wire() -> None:
+    spec = crd.load_crd()["spec"]
+
+    assert (spec["group"], spec["names"]["plural"], spec["names"]["kind"]) == (wire.GROUP, wire.PLURAL, wire.KIND)
+    assert crd.load_crd()["metadata"]["name"] == f"{wire.PLURAL}.{wire.GROUP}"
+    assert [version["name"] for version in spec["versions"]] == [wire.VERSION]
+
+
+@pytest.mark.parametrize("path", ["specReplicasPath", "statusReplicasPath", "labelSelectorPath"])
+def test_scale_subresource_points_to_properties(path: str) -> None:
+    (version,) = crd.load_crd()["spec"]["versions"]
+    known = {name for name, _ in crd.walk(version["schema"]["openAPIV3Schema"])}
+
+    assert version["subresources"]["scale"][path] in known
+    assert version["subresources"]["status"] == {}
+
+
+def test_printer_columns_point_to_properties() -> None:
+    (version,) = crd.load_crd()["spec"]["versions"]
+    known = {name for name, _ in crd.walk(version["schema"]["openAPIV3Schema"])}
+
+    plain = [each["jsonPath"].split("[?")[0] for each in version["additionalPrinterColumns"]]
+
+    assert [path for path in plain if path not in known and not path.startswith(".metadata.")] == []
+
+
+def test_every_rule_of_the_parser_has_its_like_in_the_schema() -> None:
+    spec = crd.load_schema()["properties"]["spec"]
+    nodes = [node for _, node in crd.walk(spec)]
+    cel_rules = [
+        rule for node in nodes for rule in node.get("x-kubernetes-validations", ()) if "oldSelf" not in rule["rule"]
+    ]
+    list_maps = [node for node in nodes if node.get("x-kubernetes-list-type") == "map"]
+    single = [node for node in nodes if node.get("minProperties") == node.get("maxProperties") == 1]
+
+    assert len(cel_rules) + len(list_maps) + len(single) == sum(len(rules) for rules in RULES.values())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "refused"),
+    [
+        pytest.param("", "", [], id="same"),
+        pytest.param("", "spec: {suspend: true}", [], id="suspended"),
+        pytest.param("", "spec: {sink: {table: other}}", ["$.spec.sink.table"], id="table-changed"),
+        pytest.param("", "spec: {source: {group: g}}", ["$.spec.source.group"], id="group-added"),
+        pytest.param("spec: {source: {group: g}}", "", ["$.spec.source.group"], id="group-removed"),
+        pytest.param(
+            "spec: {source: {group: g}}", "spec: {source: {group: h}}", ["$.spec.source.group"], id="group-changed"
+        ),
+        pytest.param("spec: {source: {group: g}}", "spec: {source: {group: g, topic: t}}", [], id="group-kept"),
+    ],
+)
+def test_group_and_table_are_immutable(old: str, new: str, refused: list[str]) -> None:
+    problems = crd.judge(build_resource(new), build_resource(old))
+
+    assert [problem.split(":")[0] for problem in problems] == refused
+
+
+def _compared(schema: dict[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in schema.items() if key in COMPARED}
+    if "properties" in kept:
+        kept["properties"] = {name: _compared(child) for name, child in kept["properties"].items()}
+    if "items" in kept:
+        kept["items"] = _compared(kept["items"])
+    return kept
+
+
+def _object(cls: type) -> dict[str, Any]:
+    cls = SHAPES[cls].like if cls in SHAPES else cls
+    found = fields.members(cls)
+    schema: dict[str, Any] = {"type": "object"}
+    if found:
+        schema["properties"] = {member.key: _property(member) for member in found}
+    if required := [member.key for member in found if member.is_required]:
+        schema["required"] = required
+    return schema
+
+
+def _property(member: fields.Member) -> dict[str, Any]:
+    schema = _value(member.type) | dict(_limits(member.bounds))
+    if member.is_required or member.default is None:
+        return schema
+    if dataclasses.is_dataclass(member.type):
+        return schema | {"default": {}}
+    default = list(member.default) if isinstance(member.default, tuple) else member.default
+    return schema | {"default": default}
+
+
+def _value(kind: Any) -> dict[str, Any]:
+    if dataclasses.is_dataclass(kind):
+        return _object(typing.cast(type, kind))
+    if typing.get_origin(kind) is tuple:
+        return {"type": "array", "items": _value(typing.get_args(kind)[0])}
+    if issubclass(kind, StrEnum):
+        return {"type": "string", "enum": [choice.value for choice in kind]}
+    return {"type": KINDS[kind]}
+
+
+def _limits(limits: tuple[fields.Bound, ...]) -> Iterator[tuple[str, Any]]:
+    for limit in limits:
+        match limit:
+            case bounds.Range():
+                yield from (("minimum", limit.minimum), ("maximum", limit.maximum))
+            case bounds.Text():
+                yield from (("pattern", f"^({limit.pattern})$"), ("maxLength", limit.max_length))
+            case bounds.Items():
+                yield "maxItems", limit.maximum
