@@ -121,10 +121,10 @@ class Observation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """One partition's offsets in a snapshot; committed is the effective one (never below the log start)."""
+    """One partition's offsets in a snapshot; committed is the effective one, None when nothing is committed yet."""
 
     end: int
-    committed: int
+    committed: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +167,6 @@ class Memory:
     history: tuple[Snapshot, ...] = ()
     held_until: Mapping[int, datetime] = field(default_factory=dict)
     capacity: Capacity | None = None
-    learned_from: datetime | None = None
     recommendations: tuple[Recommendation, ...] = ()
     hungry_samples: int = 0
     idle_since: datetime | None = None
