@@ -1,0 +1,47 @@
+# The only commands anyone has to learn. Each makes what it needs first: system packages, then .venv from the lock.
+
+PYTHON ?= python3
+ARGS ?=
+IMAGE ?= forebay
+TAG ?= dev
+
+BIN := .venv/bin
+READY := .venv/installed
+SOURCES := crds operator consumer cli bench tests tools
+COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"
+
+.PHONY: demo test check bench image lock
+
+demo: $(READY) ## A flood through real Kafka into real PostgreSQL, then an audit. ARGS="--break lose" must fail
+	$(BIN)/forebay demo $(ARGS)
+
+test: $(READY) ## All tests. ARGS="tests/unit -k parse" for some
+	$(BIN)/pytest $(ARGS)
+
+check: $(READY) ## Everything that reads the code without running it
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy crds operator consumer cli bench tests
+	$(BIN)/lint-imports
+	$(BIN)/vulture
+
+bench: $(READY) ## The write path's throughput beside bare loops
+	$(BIN)/python bench/write_path.py $(ARGS)
+
+image: ## Container images of the operator and the consumer
+	docker build --target operator --tag $(IMAGE)-operator:$(TAG) .
+	docker build --target consumer --tag $(IMAGE)-consumer:$(TAG) .
+
+lock: $(READY) ## Takes up newer versions of all dependencies
+	$(COMPILE) --upgrade --extra dev --output-file requirements.lock
+	$(COMPILE) --constraint requirements.lock --extra operator --output-file requirements-operator.lock
+	$(COMPILE) --constraint requirements.lock --extra consumer --output-file requirements-consumer.lock
+
+$(READY): requirements.lock pyproject.toml
+	tools/setup_system.sh
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.x")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
