@@ -31,9 +31,10 @@ def use_class_archive(java: KafkaJava) -> KafkaJava:
     stat = program.stat()
     identity = f"{program} {stat.st_mtime_ns} {stat.st_size}"
     archive = java.lib.parent / f"classes-{hashlib.sha256(identity.encode()).hexdigest()[:12]}.jsa"
-    with locked(archive):
-        if not archive.exists():
-            _train(java, archive)
+    if not archive.exists():
+        with locked(archive):
+            if not archive.exists():
+                _train(java, archive)
     return replace(java, archive=archive) if archive.stat().st_size else java
 
 

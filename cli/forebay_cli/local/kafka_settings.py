@@ -27,8 +27,8 @@ class KafkaOptions:
     consumer_heartbeat_ms: int = 500
     """Heartbeat of the consumer protocol; with the broker's default of 5 s every hand-over takes 5 s."""
     broker_session_ms: int = 3000
-    """A killed broker's successor is let in only when the dead one's session has ended; with the default of 9 s a restart
-    takes 12 s, with this 4 s."""
+    """A killed broker's successor is let in only when the dead one's session has ended; with the default of 9 s a
+    restart takes 12 s, with this 4 s."""
     retention_check_ms: int = 1000
     """How often the broker looks for expired segments (retention.ms, retention.bytes of a topic)."""
     start_timeout_s: float = 90.0

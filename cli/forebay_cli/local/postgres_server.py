@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
 import signal
@@ -17,7 +16,7 @@ from forebay_cli.local.deadlines import wait_until
 from forebay_cli.local.free_ports import LOOPBACK, recall_port
 from forebay_cli.local.postgres_programs import PostgresPrograms, find_postgres, require_entrance
 from forebay_cli.local.process import Child, run_step, start_child
-from forebay_cli.local.server_errors import ServerNotReady
+from forebay_cli.local.server_errors import ServerNotReady, SqlFailed
 from forebay_cli.local.shared_memory import remove_segments_of
 
 SUPERUSER = "postgres"
@@ -76,6 +75,7 @@ class ConnectionParts:
             "PGDATABASE": self.dbname,
             "PGUSER": self.user,
             "PGPASSWORD": self.password,
+            "PGCLIENTENCODING": "UTF8",
         }
 
 
@@ -165,11 +165,12 @@ class PostgresServer:
         variables: psql's, written :'value' or :"name" in the SQL.
         """
         assert self._programs is not None, "start() finds the programs"
-        options = [f"--set={name}={value}" for name, value in (variables or {}).items()]
+        # Through the input: arguments, a password among them, would be in everybody's process list.
+        given = "".join(f"\\set {name} {_quote(value)}\n" for name, value in (variables or {}).items())
         done = subprocess.run(  # noqa: S603 - psql as found by find_postgres, its input from our own code
-            [self._programs.bin / "psql", "-XqAt", "-F", "\t", "-v", "ON_ERROR_STOP=1", *options],
-            input=sql,
-            env={**os.environ, **(parts or self.admin()).environment},
+            [self._programs.bin / "psql", "-XqAt", "-F", "\t", "-v", "ON_ERROR_STOP=1"],
+            input=given + sql,
+            env=(parts or self.admin()).environment,
             capture_output=True,
             text=True,
             timeout=SQL_S,
@@ -239,10 +240,6 @@ class PostgresServer:
         return self.folder if len(str(self.folder / f".s.PGSQL.{self.port}")) <= LONGEST_SOCKET_PATH else None
 
 
-class SqlFailed(Exception):
-    """psql refused; the message is the server's."""
-
-
 def build_settings(port: int, socket_folder: Path | None, settings: Mapping[str, str]) -> str:
     """Return the server's own part of postgresql.conf; settings win."""
     lines = {
@@ -259,4 +256,5 @@ def build_settings(port: int, socket_folder: Path | None, settings: Mapping[str,
 
 
 def _quote(value: str) -> str:
+    """Quote as postgresql.conf and psql's \\set both read it."""
     return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"

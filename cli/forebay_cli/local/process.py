@@ -60,6 +60,7 @@ class Child:
 
     def kill_family(self, timeout_s: float = 10.0) -> None:
         """Kill (SIGKILL) the child, its group and all its descendants, and wait until none is left."""
+        send_signal([self.entry], signal.SIGSTOP)  # a postmaster must not fork between the look and the kill
         family = find_family([self.entry])
         send_signal(family, signal.SIGKILL)
         self._popen.wait(timeout_s)

@@ -76,8 +76,10 @@ def end_processes(leaders: dict[ProcessEntry, signal.Signals]) -> None:
         send_signal([leader], leaders[leader])
     send_signal(asked_families, signal.SIGCONT)
     abrupt = [leader for leader, number in leaders.items() if number is signal.SIGKILL]
+    send_signal(abrupt, signal.SIGSTOP)  # no forks between the look and the kill
     send_signal(find_family(abrupt), signal.SIGKILL)
     wait_until(lambda: not any(map(is_alive, asked_families)), GENTLE_S)
+    send_signal(leaders, signal.SIGSTOP)
     left = [*asked_families, *find_family(leaders)]
     send_signal(left, signal.SIGKILL)
     wait_until(lambda: not any(map(is_alive, left)), GENTLE_S)

@@ -6,7 +6,12 @@ import atexit
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
+
+from forebay_cli.local.server_errors import UnsupportedSystem
+
+PROCESS_TABLE = Path("/proc/self/stat")
 
 CLOSE_S = 20.0
 """How long an ending program waits for its reaper to have cleaned up; above the reaper's own deadlines."""
@@ -47,14 +52,18 @@ class Reaper:
 
 
 _reaper: Reaper | None = None
+_opening = threading.Lock()
 
 
 def open_reaper() -> Reaper:
     """Return this process's reaper, a new one after a fork or when the old one was killed."""
     global _reaper
-    if _reaper is None or _reaper.owner != os.getpid() or not _reaper.is_running():
-        _reaper = Reaper()
-    return _reaper
+    if not PROCESS_TABLE.exists():
+        raise UnsupportedSystem
+    with _opening:
+        if _reaper is None or _reaper.owner != os.getpid() or not _reaper.is_running():
+            _reaper = Reaper()
+        return _reaper
 
 
 def close_reaper() -> None:

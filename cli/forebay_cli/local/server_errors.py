@@ -18,6 +18,13 @@ class MissingProgram(ServerError):
         self.debian_package = debian_package
 
 
+class UnsupportedSystem(ServerError):
+    """Processes are told apart by /proc, which only Linux has."""
+
+    def __init__(self) -> None:
+        super().__init__("servers and consumers as processes need Linux: run this in a Linux container or machine")
+
+
 class UnusableFolder(ServerError):
     """The server's operating-system user cannot work there: take another folder, or open its parents (chmod o+x)."""
 
@@ -38,6 +45,10 @@ class ServerNotReady(ServerError):
         self.what = what
         self.why = why
         self.log_file = log_file
+
+
+class SqlFailed(ServerError):
+    """psql refused a statement; the message is the server's own."""
 
 
 TAIL_BYTES = 4000

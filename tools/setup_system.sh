@@ -1,0 +1,56 @@
+#!/bin/sh
+# Installs the system packages that the demo and the tests need: PostgreSQL's server, Java and Maven (for Apache Kafka),
+# a C and a Rust compiler, Python's venv. Looks for each by what it brings, so that nothing is done where all is present.
+# As root on Debian or Ubuntu it installs; otherwise it says what to install and exits with 1.
+set -eu
+
+has_postgres() {
+    for initdb in /usr/lib/postgresql/*/bin/initdb; do
+        [ -x "$initdb" ] && return 0
+    done
+    command -v initdb >/dev/null && command -v postgres >/dev/null
+}
+
+has_java() {
+    # Kafka 4 needs 17; the first line reads: openjdk version "17.0.15" 2025-04-15
+    major=$(java -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p' | head -n 1)
+    [ "${major:-0}" -ge 17 ]
+}
+
+choose_java_package() {
+    if apt-cache show openjdk-17-jre-headless >/dev/null 2>&1; then
+        echo openjdk-17-jre-headless
+    else
+        echo default-jdk-headless
+    fi
+}
+
+missing=""
+has_postgres || missing="$missing postgresql"
+has_java || missing="$missing $(choose_java_package)"
+command -v mvn >/dev/null || missing="$missing maven"
+command -v rustc >/dev/null || missing="$missing rustc"
+command -v gcc >/dev/null || missing="$missing gcc libc6-dev"
+python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || missing="$missing python3-venv"
+
+[ -n "$missing" ] || exit 0
+
+if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+    echo "These system packages are missing (names as in Debian and Ubuntu); install them, then run this again:" >&2
+    echo "    apt-get install$missing" >&2
+    exit 1
+fi
+
+# The package would create and start a server of its own, which nobody here asked for.
+cluster_settings=/etc/postgresql-common/createcluster.conf
+if [ ! -e "$cluster_settings" ]; then
+    mkdir -p "$(dirname "$cluster_settings")"
+    echo "create_main_cluster = false" >"$cluster_settings"
+fi
+
+echo "installing:$missing"
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+# shellcheck disable=SC2086 # one word a package
+apt-get install -y -qq --no-install-recommends \
+    -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold $missing
