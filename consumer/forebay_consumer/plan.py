@@ -6,11 +6,21 @@ used by the decoder (what to encode) and by sql.py (which columns to copy).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import assert_never
 
-from forebay_api.v1alpha1 import ColumnSource, EpochUnit, SinkSpec, UnknownFieldPolicy
+from forebay_api.v1alpha1 import ColumnSource, ColumnSpec, EpochUnit, SinkSpec, UnknownFieldPolicy
+
+_WHOLE_NUMBER_TYPES = frozenset({"int2", "int4", "int8"})
+_NUMBER_TYPES = _WHOLE_NUMBER_TYPES | {"float4", "float8", "numeric"}
+_TEXT_TYPES = frozenset({"text", "varchar", "bpchar", "name"})
+_JSON_TYPES = frozenset({"json", "jsonb"})
+_EPOCH_TYPES = frozenset({"date", "timestamp", "timestamptz"})
+
+BINARY_TYPES = _NUMBER_TYPES | _TEXT_TYPES | _JSON_TYPES | _EPOCH_TYPES | {"bool", "bytea", "uuid", "time", "timetz"}
+"""pg_type.typname of the types (and element types of arrays) that the decoder can write in COPY's binary format."""
 
 
 class CopyFormat(StrEnum):
@@ -24,7 +34,8 @@ class CopyFormat(StrEnum):
 class CatalogColumn:
     """One column as pg_attribute has it.
 
-    type_name: pg_type.typname, for arrays the element's typname; is_array tells. Domains are resolved to their base type.
+    type_name: pg_type.typname, for arrays the element's typname; is_array tells. Domains are resolved to their base
+    type.
     type_modifier: atttypmod (-1 none): varchar length + 4, numeric precision and scale.
     is_writable: False for generated and identity-always columns.
     has_default: a DEFAULT, or identity by default.
@@ -45,7 +56,8 @@ class CatalogColumn:
 class PlannedColumn:
     """One column that is copied, in table order, and where its value comes from (fields as in ColumnSpec).
 
-    path for ColumnSource.PATH: the JSON keys from the outside in. collects_unknown: takes the fields no other column takes.
+    path for ColumnSource.PATH: the JSON keys from the outside in. collects_unknown: takes the fields no other column
+    takes.
     """
 
     column: CatalogColumn
@@ -78,6 +90,127 @@ class PlanProblem(ValueError):
 def build_table_plan(sink: SinkSpec, schema: str, table: str, catalog: Sequence[CatalogColumn]) -> TablePlan:
     """Match the spec's columns (or, if none are given, the JSON fields by name) to the table's.
 
-    Raises PlanProblem.
+    catalog: the table's columns in table order. Raises PlanProblem.
     """
-    raise NotImplementedError
+    by_name = {column.name: column for column in catalog}
+    problems = _find_unknown_column_problems(sink, by_name)
+    if sink.columns:
+        problems += _find_declaration_problems(sink, by_name)
+        problems += _find_unfilled_columns(sink, catalog)
+    columns = tuple(_plan_columns(sink, catalog))
+    if not columns and not problems:
+        problems.append(f"spec.sink.table: {schema}.{table} has no column that can be written")
+    if problems:
+        raise PlanProblem(problems)
+    return TablePlan(
+        schema=schema,
+        table=table,
+        columns=columns,
+        copy_format=_choose_copy_format(columns),
+        unknown_fields=sink.unknown_fields.policy,
+    )
+
+
+def _plan_columns(sink: SinkSpec, catalog: Sequence[CatalogColumn]) -> list[PlannedColumn]:
+    """The columns to copy in table order, as far as the spec is sound."""
+    declared = {spec.name: spec for spec in sink.columns}
+    planned = []
+    for column in catalog:
+        if not column.is_writable:
+            continue
+        if column.name == sink.unknown_fields.column:
+            planned.append(PlannedColumn(column=column, source=ColumnSource.PATH, collects_unknown=True))
+        elif not sink.columns:
+            planned.append(PlannedColumn(column=column, source=ColumnSource.PATH, path=(column.name,)))
+        elif column.name in declared:
+            planned.append(_plan_declared(column, declared[column.name]))
+    return planned
+
+
+def _plan_declared(column: CatalogColumn, spec: ColumnSpec) -> PlannedColumn:
+    return PlannedColumn(
+        column=column, source=spec.source, path=spec.path, header=spec.header, epoch_unit=spec.epoch_unit
+    )
+
+
+def _choose_copy_format(columns: Sequence[PlannedColumn]) -> CopyFormat:
+    if all(planned.column.type_name in BINARY_TYPES for planned in columns):
+        return CopyFormat.BINARY
+    return CopyFormat.TEXT
+
+
+def _find_unknown_column_problems(sink: SinkSpec, by_name: Mapping[str, CatalogColumn]) -> list[str]:
+    name = sink.unknown_fields.column
+    if name is None:
+        return []
+    field = "spec.sink.unknownFields.column"
+    column = by_name.get(name)
+    if column is None:
+        return [f"{field}: the table has no column {name!r}; add a jsonb column of that name"]
+    problems = _find_writability_problems(field, column)
+    if column.type_name not in _JSON_TYPES or column.is_array:
+        problems.append(f"{field}: column {name!r} is {column.type_sql}; it must be jsonb or json")
+    if any(spec.name == name for spec in sink.columns):
+        problems.append(f"{field}: column {name!r} is also in spec.sink.columns; remove it from one of the two")
+    return problems
+
+
+def _find_declaration_problems(sink: SinkSpec, by_name: Mapping[str, CatalogColumn]) -> list[str]:
+    problems: list[str] = []
+    seen: set[str] = set()
+    for index, spec in enumerate(sink.columns):
+        field = f"spec.sink.columns[{index}]"
+        if spec.name in seen:
+            problems.append(f"{field}.name: column {spec.name!r} is declared twice")
+            continue
+        seen.add(spec.name)
+        column = by_name.get(spec.name)
+        if column is None:
+            problems.append(f"{field}.name: the table has no column {spec.name!r}")
+            continue
+        problems += _find_writability_problems(f"{field}.name", column)
+        problems += _find_misfits(field, spec, column)
+    return problems
+
+
+def _find_writability_problems(field: str, column: CatalogColumn) -> list[str]:
+    if column.is_writable:
+        return []
+    return [f"{field}: column {column.name!r} is generated (or an identity GENERATED ALWAYS) and cannot be written"]
+
+
+def _find_misfits(field: str, spec: ColumnSpec, column: CatalogColumn) -> list[str]:
+    """What can be known of source and type before any record is seen."""
+    problems = []
+    if not _can_fill(spec.source, column):
+        problems.append(f"{field}.from: {spec.source.value} cannot fill column {spec.name!r} of type {column.type_sql}")
+    if spec.epoch_unit is not None and (column.type_name not in _EPOCH_TYPES or column.is_array):
+        types = ", ".join(sorted(_EPOCH_TYPES))
+        problems.append(f"{field}.epochUnit: column {spec.name!r} is {column.type_sql}; a unit needs one of {types}")
+    return problems
+
+
+def _can_fill(source: ColumnSource, column: CatalogColumn) -> bool:
+    is_other = column.type_name not in BINARY_TYPES  # copied as text: PostgreSQL decides
+    match source:
+        case ColumnSource.PATH:
+            return True
+        case ColumnSource.KEY | ColumnSource.HEADER:
+            return not column.is_array
+        case ColumnSource.PARTITION | ColumnSource.OFFSET:
+            fits = column.type_name in _NUMBER_TYPES | _TEXT_TYPES
+        case ColumnSource.TIMESTAMP:
+            fits = column.type_name in _EPOCH_TYPES | {"int8", "numeric"}
+        case _:
+            assert_never(source)
+    return not column.is_array and (fits or is_other)
+
+
+def _find_unfilled_columns(sink: SinkSpec, catalog: Sequence[CatalogColumn]) -> list[str]:
+    filled = {spec.name for spec in sink.columns} | {sink.unknown_fields.column}
+    return [
+        f"spec.sink.columns: column {column.name!r} is NOT NULL without a default and nothing fills it;"
+        " declare it, or give it a default"
+        for column in catalog
+        if column.is_writable and column.is_not_null and not column.has_default and column.name not in filled
+    ]

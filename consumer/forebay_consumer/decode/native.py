@@ -1,0 +1,277 @@
+"""The door to the native encoder (native/copyjson.rs), and the decoder that uses it.
+
+The library is optional: without a compiler at build time there is none, and the reference decoder serves alone. It
+handles most records of most plans; what it does not handle goes to the reference one by one, so both give the same
+rows. ctypes releases the interpreter lock during the call. Why this way: docs/decisions/0004-native-encoder.md.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+import weakref
+from array import array
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from forebay_api.v1alpha1 import ColumnSource, EpochUnit, UnknownFieldPolicy
+
+from forebay_consumer.decode.codecs import NAME_MAX_BYTES
+from forebay_consumer.decode.fields import FieldNode, build_field_tree
+from forebay_consumer.decode.numbers import Numeric
+from forebay_consumer.decode.reference import ReferenceDecoder
+from forebay_consumer.decode.rows import merge_groups
+from forebay_consumer.plan import CopyFormat, PlannedColumn, TablePlan
+from forebay_consumer.records import EncodedChunk, RawChunk, RowGroup
+
+INTERFACE = 1
+"""Must equal INTERFACE in copyjson.rs: a library left over from another build is not used."""
+
+LIBRARY = Path(__file__).with_name("_copyjson.so")
+
+MAX_COLUMNS = 128
+"""The omitted columns travel as the bits of two 64-bit words."""
+
+NO_TIMESTAMP = -(2**63)
+"""Stands for None among the timestamps given to the library."""
+
+_KINDS = {
+    "bool": 0,
+    "int2": 1,
+    "int4": 2,
+    "int8": 3,
+    "float4": 4,
+    "float8": 5,
+    "numeric": 6,
+    "text": 7,
+    "varchar": 7,
+    "bpchar": 7,
+    "name": 8,
+    "uuid": 9,
+    "date": 10,
+    "time": 11,
+    "timestamp": 12,
+    "timestamptz": 12,
+    "json": 13,
+    "jsonb": 14,
+}
+_SOURCES = {ColumnSource.PATH: 0, ColumnSource.PARTITION: 1, ColumnSource.OFFSET: 2, ColumnSource.TIMESTAMP: 3}
+_EPOCHS = {
+    None: 0,
+    EpochUnit.SECONDS: 1,
+    EpochUnit.MILLISECONDS: 2,
+    EpochUnit.MICROSECONDS: 3,
+    EpochUnit.NANOSECONDS: 4,
+}
+
+
+class _View(ctypes.Structure):
+    _fields_ = (("address", ctypes.c_size_t), ("length", ctypes.c_size_t))
+
+    address: int
+    length: int
+
+    def copy(self, item_bytes: int = 1) -> bytes:
+        """The bytes as they are now; the library reuses its memory at the next call."""
+        return ctypes.string_at(self.address, self.length * item_bytes) if self.length else b""
+
+    def copy_words(self) -> array[int]:
+        words = array("Q")
+        words.frombytes(self.copy(words.itemsize))
+        return words
+
+
+class _GroupView(ctypes.Structure):
+    _fields_ = (
+        ("mask_low", ctypes.c_uint64),
+        ("mask_high", ctypes.c_uint64),
+        ("payload", _View),
+        ("row_ends", _View),
+        ("record_index", _View),
+    )
+
+    mask_low: int
+    mask_high: int
+    payload: _View
+    row_ends: _View
+    record_index: _View
+
+
+def build_native_decoder(plan: TablePlan) -> NativeDecoder | None:
+    """None where there is no library, or it cannot serve the plan."""
+    library = _load_library(LIBRARY)
+    compiled = _compile_plan(plan)
+    if library is None or compiled is None:
+        return None
+    encoder = library.forebay_encoder_new(compiled, len(compiled))
+    return None if encoder is None else NativeDecoder(plan, library, encoder)
+
+
+class NativeDecoder:
+    """ports.Decoder: the library first, the reference for what the library leaves."""
+
+    decoder_name = "native"
+
+    def __init__(self, plan: TablePlan, library: ctypes.CDLL, encoder: int) -> None:
+        self._library = library
+        self._encoder = ctypes.c_void_p(encoder)
+        self._reference = ReferenceDecoder(plan)
+        self._wants_timestamps = any(planned.source is ColumnSource.TIMESTAMP for planned in plan.columns)
+        self._wants_offsets = any(planned.source is ColumnSource.OFFSET for planned in plan.columns)
+        weakref.finalize(self, library.forebay_encoder_free, self._encoder)
+
+    def decode(self, chunk: RawChunk) -> EncodedChunk:
+        """Encode every record or name it dead."""
+        if not self._encode(chunk):
+            return self._reference.decode(chunk)
+        groups = self._read_groups()
+        unhandled = self._read_unhandled()
+        rows, dead = self._reference.decode_records(chunk, unhandled)
+        if rows or len(groups) > 1:
+            groups = merge_groups(groups, rows)
+        return EncodedChunk(source=chunk, groups=groups, dead=tuple(dead))
+
+    def _encode(self, chunk: RawChunk) -> bool:
+        """Run the library over the chunk; its result stays inside it until the next call."""
+        values = chunk.values
+        if None in values:
+            values = [value or b"" for value in values]
+        data = b"".join(values)  # type: ignore[arg-type]  # no None is left
+        count = len(values)
+        lengths = struct.pack(f"{count}Q", *map(len, values))  # type: ignore[arg-type]  # likewise
+        offsets = array("q", chunk.offsets).tobytes() if self._wants_offsets else None
+        timestamps = _pack_timestamps(chunk.timestamps_ms) if self._wants_timestamps else None
+        result: int = self._library.forebay_encode(
+            self._encoder, data, len(data), lengths, count, chunk.partition, offsets, timestamps
+        )
+        return result == 0
+
+    def _read_groups(self) -> tuple[RowGroup, ...]:
+        view = _GroupView()
+        groups = []
+        for index in range(self._library.forebay_group_count(self._encoder)):
+            self._library.forebay_group(self._encoder, index, ctypes.byref(view))
+            if view.row_ends.length:
+                groups.append(_read_group(view))
+        return tuple(groups)
+
+    def _read_unhandled(self) -> array[int]:
+        view = _View()
+        self._library.forebay_unhandled(self._encoder, ctypes.byref(view))
+        return view.copy_words()
+
+
+def _read_group(view: _GroupView) -> RowGroup:
+    mask = view.mask_high << 64 | view.mask_low
+    return RowGroup(
+        omitted=tuple(column for column in range(mask.bit_length()) if mask >> column & 1),
+        payload=view.payload.copy(),
+        row_ends=view.row_ends.copy_words(),
+        record_index=view.record_index.copy_words(),
+    )
+
+
+def _pack_timestamps(timestamps_ms: Sequence[int | None] | None) -> bytes | None:
+    if timestamps_ms is None:
+        return None
+    return array("q", [NO_TIMESTAMP if ms is None else ms for ms in timestamps_ms]).tobytes()
+
+
+@cache
+def _load_library(path: Path) -> ctypes.CDLL | None:
+    try:
+        library = ctypes.CDLL(str(path))
+        if library.forebay_interface() != INTERFACE:
+            return None
+    except (OSError, AttributeError):
+        return None
+    pointer, size = ctypes.c_void_p, ctypes.c_size_t
+    library.forebay_encoder_new.argtypes = [ctypes.c_char_p, size]
+    library.forebay_encoder_new.restype = pointer
+    library.forebay_encoder_free.argtypes = [pointer]
+    library.forebay_encoder_free.restype = None
+    library.forebay_encode.argtypes = [
+        pointer,
+        ctypes.c_char_p,
+        size,
+        ctypes.c_char_p,
+        size,
+        ctypes.c_int64,
+        ctypes.c_char_p,
+        ctypes.c_char_p,
+    ]
+    library.forebay_encode.restype = ctypes.c_int32
+    library.forebay_group_count.argtypes = [pointer]
+    library.forebay_group_count.restype = size
+    library.forebay_group.argtypes = [pointer, size, ctypes.POINTER(_GroupView)]
+    library.forebay_group.restype = ctypes.c_int32
+    library.forebay_unhandled.argtypes = [pointer, ctypes.POINTER(_View)]
+    library.forebay_unhandled.restype = None
+    return library
+
+
+def _compile_plan(plan: TablePlan) -> bytes | None:
+    """The plan as plan.rs reads it; None if the library cannot serve it."""
+    if plan.copy_format is not CopyFormat.BINARY or len(plan.columns) > MAX_COLUMNS:
+        return None
+    if not any(planned.source is ColumnSource.PATH for planned in plan.columns) or not all(
+        map(_is_served, plan.columns)
+    ):
+        return None
+    has_collector = any(planned.collects_unknown for planned in plan.columns)
+    refuses_unknown = has_collector or plan.unknown_fields is UnknownFieldPolicy.DEAD_LETTER
+    columns = [_compile_column(planned) for planned in plan.columns]
+    nodes = _compile_nodes(build_field_tree(plan))
+    return b"".join(
+        [struct.pack("<BH", refuses_unknown, len(columns)), *columns, struct.pack("<H", len(nodes)), *nodes]
+    )
+
+
+def _is_served(planned: PlannedColumn) -> bool:
+    column = planned.column
+    if column.is_array or column.type_name not in _KINDS or planned.source not in _SOURCES:
+        return False
+    return all(len(key.encode(errors="surrogatepass")) <= 0xFFFF for key in planned.path)
+
+
+def _compile_column(planned: PlannedColumn) -> bytes:
+    column = planned.column
+    limit = scale = 0
+    if column.type_name == "name":
+        limit = NAME_MAX_BYTES
+    elif column.type_name in ("varchar", "bpchar"):
+        limit = max(0, column.type_modifier - 4)
+    elif column.type_name == "numeric":
+        numeric = Numeric.from_modifier(column.type_modifier)
+        limit, scale = numeric.precision or 0, numeric.scale
+    epoch_unit = EpochUnit.MILLISECONDS if planned.source is ColumnSource.TIMESTAMP else planned.epoch_unit
+    return struct.pack(
+        "<BBBBBIi",
+        _KINDS[column.type_name],
+        _SOURCES[planned.source],
+        column.is_not_null,
+        column.has_default and not planned.collects_unknown,
+        _EPOCHS[epoch_unit],
+        limit,
+        scale,
+    )
+
+
+def _compile_nodes(root: FieldNode) -> list[bytes]:
+    """Breadth first, so that each child comes after its parent."""
+    order = [root]
+    compiled: list[bytes] = []
+    for node in order:
+        parts = [struct.pack("<H", len(node.inner))]
+        for key, child in node.inner.items():
+            child_index = -1
+            if child.inner:
+                child_index = len(order)
+                order.append(child)
+            data = key.encode(errors="surrogatepass")
+            columns = struct.pack(f"<{len(child.columns)}H", *child.columns)
+            parts.append(struct.pack("<H", len(data)) + data + struct.pack("<iH", child_index, len(child.columns)))
+            parts.append(columns)
+        compiled.append(b"".join(parts))
+    return compiled

@@ -1,0 +1,381 @@
+//! One record to one row: find the fields, then write the columns in the plan's order.
+
+use crate::convert;
+use crate::plan::{Column, Epoch, Kind, Node, Plan, Source};
+use crate::scan::{unescape, Cursor, Span, Token};
+
+/// Keys of an object are guessed by their place in the record before; longer objects are looked up.
+const MAX_GUESSES: usize = 256;
+
+pub struct Chunk<'a> {
+    pub data: &'a [u8],
+    pub lengths: &'a [u64],
+    pub partition: i64,
+    pub offsets: Option<&'a [i64]>,
+    pub timestamps: Option<&'a [i64]>,
+}
+
+/// A timestamp that the record does not have.
+pub const NO_TIMESTAMP: i64 = i64::MIN;
+
+/// Rows that leave out the same columns.
+pub struct Group {
+    pub omitted: u128,
+    pub payload: Vec<u8>,
+    pub row_ends: Vec<u64>,
+    pub record_index: Vec<u64>,
+}
+
+/// What the key at one place of an object was last time, and the field it meant.
+struct Guess {
+    key: Vec<u8>,
+    field: Option<usize>,
+}
+
+struct Finder {
+    nodes: Vec<Node>,
+    guesses: Vec<Vec<Guess>>,
+    /// For each field the number of the record in which it was last seen: a repeated key is not handled.
+    seen: Vec<u64>,
+    record: u64,
+    slots: Vec<Span>,
+    refuses_unknown: bool,
+}
+
+pub struct Encoder {
+    columns: Vec<Column>,
+    finder: Finder,
+    pub groups: Vec<Group>,
+    pub unhandled: Vec<u64>,
+}
+
+impl Encoder {
+    pub fn new(plan: Plan) -> Encoder {
+        let slots = vec![Span::MISSING; plan.columns.len()];
+        let guesses = plan.nodes.iter().map(|_| Vec::new()).collect();
+        let seen = vec![0; plan.field_count];
+        let refuses_unknown = plan.refuses_unknown;
+        let finder = Finder { nodes: plan.nodes, guesses, seen, record: 0, slots, refuses_unknown };
+        Encoder { columns: plan.columns, finder, groups: Vec::new(), unhandled: Vec::new() }
+    }
+
+    pub fn clear(&mut self) {
+        for group in &mut self.groups {
+            group.payload.clear();
+            group.row_ends.clear();
+            group.record_index.clear();
+        }
+        self.unhandled.clear();
+    }
+
+    pub fn encode(&mut self, chunk: &Chunk) {
+        self.clear();
+        let mut start = 0usize;
+        for (index, &length) in chunk.lengths.iter().enumerate() {
+            let end = start.saturating_add(length as usize);
+            let record = chunk.data.get(start..end).unwrap_or(&[]);
+            start = end;
+            if record.is_empty() || self.encode_record(record, chunk, index).is_none() {
+                self.unhandled.push(index as u64);
+            }
+        }
+    }
+
+    fn encode_record(&mut self, record: &[u8], chunk: &Chunk, index: usize) -> Option<()> {
+        std::str::from_utf8(record).ok()?;
+        self.finder.find(record)?;
+        let omitted = self.find_omitted(chunk, index)?;
+        let count = self.columns.len() - omitted.count_ones() as usize;
+        if count == 0 {
+            return None;
+        }
+        let group = choose_group(&mut self.groups, omitted);
+        let start = group.payload.len();
+        group.payload.reserve(record.len() + 16 * count + 2);
+        group.payload.extend_from_slice(&(count as i16).to_be_bytes());
+        for (position, column) in self.columns.iter().enumerate() {
+            if omitted >> position & 1 == 1 {
+                continue;
+            }
+            let slot = self.finder.slots[position];
+            if write_column(column, record, slot, chunk, index, &mut group.payload).is_none() {
+                group.payload.truncate(start);
+                return None;
+            }
+        }
+        group.row_ends.push(group.payload.len() as u64);
+        group.record_index.push(index as u64);
+        Some(())
+    }
+
+    /// The columns left to their defaults; None if a column lacks a value that it must have.
+    fn find_omitted(&self, chunk: &Chunk, index: usize) -> Option<u128> {
+        let mut omitted = 0u128;
+        for (position, column) in self.columns.iter().enumerate() {
+            let is_missing = match column.source {
+                Source::Path => self.finder.slots[position].token == Token::Missing,
+                Source::Timestamp => read_timestamp(chunk, index) == NO_TIMESTAMP,
+                Source::Partition | Source::Offset => false,
+            };
+            if !is_missing {
+                continue;
+            }
+            if column.has_default {
+                omitted |= 1 << position;
+            } else if column.is_not_null {
+                return None;
+            }
+        }
+        Some(omitted)
+    }
+}
+
+fn read_timestamp(chunk: &Chunk, index: usize) -> i64 {
+    chunk.timestamps.and_then(|all| all.get(index).copied()).unwrap_or(NO_TIMESTAMP)
+}
+
+fn choose_group(groups: &mut Vec<Group>, omitted: u128) -> &mut Group {
+    let at = match groups.iter().position(|group| group.omitted == omitted) {
+        Some(at) => at,
+        None => {
+            let (row_ends, record_index) = (Vec::new(), Vec::new());
+            groups.push(Group { omitted, payload: Vec::new(), row_ends, record_index });
+            groups.len() - 1
+        }
+    };
+    &mut groups[at]
+}
+
+impl Finder {
+    /// Validate the whole record and fill the slots.
+    fn find(&mut self, record: &[u8]) -> Option<()> {
+        self.record += 1;
+        for slot in &mut self.slots {
+            *slot = Span::MISSING;
+        }
+        let mut cursor = Cursor::new(record);
+        cursor.skip_space();
+        self.object(&mut cursor, 0)?;
+        cursor.skip_space();
+        if cursor.at != record.len() {
+            return None;
+        }
+        Some(())
+    }
+
+    fn object(&mut self, cursor: &mut Cursor, node: usize) -> Option<()> {
+        cursor.expect(b'{')?;
+        cursor.skip_space();
+        if cursor.peek() == b'}' {
+            cursor.at += 1;
+            return Some(());
+        }
+        let mut place = 0;
+        loop {
+            let key = cursor.plain_string()?;
+            let field = self.look_up(node, place, key);
+            place += 1;
+            cursor.skip_space();
+            cursor.expect(b':')?;
+            cursor.skip_space();
+            match field {
+                Some(field) => self.known_field(cursor, node, field)?,
+                None if self.refuses_unknown => return None,
+                None => {
+                    cursor.value()?;
+                }
+            }
+            cursor.skip_space();
+            match cursor.peek() {
+                b',' => cursor.at += 1,
+                b'}' => {
+                    cursor.at += 1;
+                    return Some(());
+                }
+                _ => return None,
+            }
+            cursor.skip_space();
+        }
+    }
+
+    fn known_field(&mut self, cursor: &mut Cursor, node: usize, field: usize) -> Option<()> {
+        let start = cursor.at;
+        let number = self.nodes[node].fields[field].number;
+        if self.seen[number] == self.record {
+            return None;
+        }
+        self.seen[number] = self.record;
+        let span = cursor.value()?;
+        for &column in &self.nodes[node].fields[field].columns {
+            self.slots[column as usize] = span;
+        }
+        match (self.nodes[node].fields[field].child, span.token) {
+            (Some(child), Token::Object) => {
+                cursor.at = start; // once more, now looking at the keys
+                self.object(cursor, child)
+            }
+            (None, _) | (_, Token::Null) => Some(()),
+            _ => None,
+        }
+    }
+
+    /// The field that a key means, at best without a search: records of a topic mostly have the same keys in the same order.
+    #[inline]
+    fn look_up(&mut self, node: usize, place: usize, key: &[u8]) -> Option<usize> {
+        let guesses = &mut self.guesses[node];
+        if let Some(guess) = guesses.get(place) {
+            if guess.key == key {
+                return guess.field;
+            }
+        }
+        let field = self.nodes[node].fields.iter().position(|field| field.key == key);
+        let guess = Guess { key: key.to_vec(), field };
+        if place < guesses.len() {
+            guesses[place] = guess;
+        } else if place < MAX_GUESSES {
+            guesses.push(guess);
+        }
+        field
+    }
+}
+
+/// Length word and value of one column that is not omitted.
+fn write_column(
+    column: &Column,
+    record: &[u8],
+    slot: Span,
+    chunk: &Chunk,
+    index: usize,
+    out: &mut Vec<u8>,
+) -> Option<()> {
+    let number = match column.source {
+        Source::Path => return write_value(column, record, slot, out),
+        Source::Partition => chunk.partition,
+        Source::Offset => *chunk.offsets?.get(index)?,
+        Source::Timestamp => match read_timestamp(chunk, index) {
+            NO_TIMESTAMP => return write_null(column, out),
+            timestamp => timestamp,
+        },
+    };
+    let text = number.to_string();
+    let token = if matches!(column.kind, Kind::Text | Kind::Name) { Token::String } else { Token::Number };
+    let span = Span { token, start: 0, end: text.len(), ..Span::MISSING };
+    write_value(column, text.as_bytes(), span, out)
+}
+
+fn write_null(column: &Column, out: &mut Vec<u8>) -> Option<()> {
+    if column.is_not_null {
+        return None;
+    }
+    out.extend_from_slice(&(-1i32).to_be_bytes());
+    Some(())
+}
+
+fn write_value(column: &Column, record: &[u8], slot: Span, out: &mut Vec<u8>) -> Option<()> {
+    let text = &record[slot.start..slot.end];
+    match slot.token {
+        Token::Missing | Token::Null => return write_null(column, out),
+        Token::String if !matches!(column.kind, Kind::Json | Kind::Jsonb) => return write_string(column, text, slot, out),
+        _ => (),
+    }
+    match (column.kind, slot.token) {
+        (Kind::Json, token) => write_json(&[], record, slot, token, out),
+        (Kind::Jsonb, token) if !slot.has_nul => write_json(&[1], record, slot, token, out),
+        (Kind::Bool, Token::True) => put(&[1], out),
+        (Kind::Bool, Token::False) => put(&[0], out),
+        (kind, Token::Number) => write_number(column, kind, text, out),
+        _ => None,
+    }
+}
+
+fn write_number(column: &Column, kind: Kind, text: &[u8], out: &mut Vec<u8>) -> Option<()> {
+    match kind {
+        Kind::Int8 => put(&convert::integer(text)?.to_be_bytes(), out),
+        Kind::Int4 => {
+            let value = convert::integer(text)?;
+            if value as i32 as i64 != value {
+                return None;
+            }
+            put(&(value as i32).to_be_bytes(), out)
+        }
+        Kind::Int2 => {
+            let value = convert::integer(text)?;
+            if value as i16 as i64 != value {
+                return None;
+            }
+            put(&(value as i16).to_be_bytes(), out)
+        }
+        Kind::Float8 => put(&convert::float8(text)?.to_be_bytes(), out),
+        Kind::Float4 => put(&convert::float4(text)?.to_be_bytes(), out),
+        Kind::Numeric => write_numeric(column, text, out),
+        Kind::Moment if column.epoch != Epoch::None => put(&convert::epoch_moment(text, column.epoch)?.to_be_bytes(), out),
+        Kind::Date if column.epoch != Epoch::None => put(&convert::epoch_date(text, column.epoch)?.to_be_bytes(), out),
+        _ => None,
+    }
+}
+
+fn write_numeric(column: &Column, text: &[u8], out: &mut Vec<u8>) -> Option<()> {
+    with_length(out, |out| convert::numeric(text, column.limit, column.scale, out))
+}
+
+/// Every type but text wants a string without escapes.
+fn write_string(column: &Column, text: &[u8], slot: Span, out: &mut Vec<u8>) -> Option<()> {
+    match column.kind {
+        Kind::Text | Kind::Name => write_text(column, text, slot, out),
+        _ if slot.has_escape => None,
+        Kind::Uuid => put(&convert::uuid(text)?, out),
+        Kind::Date => put(&convert::date(text)?.to_be_bytes(), out),
+        Kind::Time => put(&convert::time(text)?.to_be_bytes(), out),
+        Kind::Moment => put(&convert::moment(text)?.to_be_bytes(), out),
+        Kind::Numeric => write_numeric(column, text, out),
+        _ => None,
+    }
+}
+
+fn write_text(column: &Column, text: &[u8], slot: Span, out: &mut Vec<u8>) -> Option<()> {
+    if slot.has_nul {
+        return None;
+    }
+    if !slot.has_escape && (column.limit == 0 || text.len() <= column.limit as usize) {
+        return put(text, out);
+    }
+    let start = out.len() + 4;
+    with_length(out, |out| if slot.has_escape { unescape(text, out) } else { Some(out.extend_from_slice(text)) })?;
+    let written = &out[start..];
+    let length = if column.kind == Kind::Name { written.len() } else { count_characters(written) };
+    if column.limit > 0 && length > column.limit as usize {
+        return None;
+    }
+    Some(())
+}
+
+fn count_characters(text: &[u8]) -> usize {
+    text.iter().filter(|&&byte| byte & 0xC0 != 0x80).count()
+}
+
+/// The value exactly as it stands in the record; a string with its quotes.
+fn write_json(prefix: &[u8], record: &[u8], slot: Span, token: Token, out: &mut Vec<u8>) -> Option<()> {
+    let is_string = token == Token::String;
+    let raw = if is_string { &record[slot.start - 1..slot.end + 1] } else { &record[slot.start..slot.end] };
+    with_length(out, |out| {
+        out.extend_from_slice(prefix);
+        out.extend_from_slice(raw);
+        Some(())
+    })
+}
+
+#[inline(always)]
+fn put(data: &[u8], out: &mut Vec<u8>) -> Option<()> {
+    out.extend_from_slice(&(data.len() as i32).to_be_bytes());
+    out.extend_from_slice(data);
+    Some(())
+}
+
+fn with_length(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> Option<()>) -> Option<()> {
+    let start = out.len();
+    out.extend_from_slice(&[0; 4]);
+    write(out)?;
+    let length = (out.len() - start - 4) as i32;
+    out[start..start + 4].copy_from_slice(&length.to_be_bytes());
+    Some(())
+}
