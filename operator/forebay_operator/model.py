@@ -159,9 +159,9 @@ class Memory:
 
     history: oldest first. held_until: partition → until when it counts as unknown (its offsets went backwards).
     hungry_samples: consecutive samples that asked for more. idle_since: nothing arrived and nothing waited since.
-    settled_since, unsettled_since: exactly one is set after the first pass. replicas_seen: at the last pass.
-    lag_misses: consecutive passes without any answer. recovery_samples: complete samples to see before any change.
-    resume_to: replicas before `suspend`.
+    settled_since: kept through missing answers. unsettled_since: until the group is at rest.
+    replicas_seen: at the last pass. lag_misses: consecutive passes without any answer.
+    recovery_samples: complete samples to see before any change. resume_to: replicas before `suspend`.
     """
 
     history: tuple[Snapshot, ...] = ()

@@ -62,7 +62,7 @@ def _scaling_events(last: Decision | None, decision: Decision, outcomes: Sequenc
         elif isinstance(outcome.action, ScaleTo):
             message = f"{decision.from_replicas} → {outcome.action.replicas} consumers: {decision.because}"
             events.append(Event(type=EventType.NORMAL, reason="Scaled", message=message))
-    is_news = last is None or (last.verdict, last.binding) != (decision.verdict, decision.binding)
+    is_news = last is None or last.verdict is not decision.verdict
     if is_news and not events and decision.verdict is not Verdict.STEADY:
         alarming = decision.verdict in (Verdict.BLOCKED, Verdict.BLIND)
         kind = EventType.WARNING if alarming else EventType.NORMAL

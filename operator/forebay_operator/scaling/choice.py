@@ -140,7 +140,8 @@ def _wait_for_rest(scaling: ScalingSpec, _memory: Memory, seen: Evidence) -> Cho
             would_change_if="every running consumer is a member of a stable group",
             verdict=Verdict.BLOCKED if blocked else Verdict.HELD,
         )
-    if seen.rest_s < scaling.timing.settle_s:
+    is_right = seen.wanted is not None and seen.wanted.replicas == seen.replicas
+    if seen.rest_s < scaling.timing.settle_s and not is_right:
         because = f"the group settled {seen.rest_s:.0f} s ago and is left alone for {scaling.timing.settle_s:g} s"
         return hold(seen, binding="Settling", because=because, would_change_if="that time has passed")
     return None

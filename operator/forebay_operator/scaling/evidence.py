@@ -93,7 +93,8 @@ def weigh(
     memory, unrest = _watch_rest(memory, workload, seen, now)
     rest_s, unrest_s = _since(memory.settled_since, now), _since(memory.unsettled_since, now)
     sink = judge_sink(seen.consumers)
-    if lag is not None and lag.is_complete and rest_s >= timing.settle_s and not sink.is_closed:
+    may_learn = unrest is None and rest_s >= timing.settle_s and not sink.is_closed
+    if lag is not None and lag.is_complete and may_learn:
         learned = learn_capacity(
             memory.capacity, read_busy_samples(seen.consumers), elapsed_s=max(0.0, elapsed_s), now=now
         )
@@ -153,17 +154,20 @@ def _follow(spec: PipelineSpec, memory: Memory, seen: Observation) -> tuple[Memo
 
 
 def _watch_rest(memory: Memory, workload: Workload, seen: Observation, now: datetime) -> tuple[Memory, str | None]:
-    """Rest begins anew whenever the number of consumers changes, whoever changed it."""
-    unrest = find_unrest(workload, None if seen.lag is None else seen.lag.group)
+    """Rest begins anew whenever the number of consumers changes, whoever changed it, but not for a missing answer."""
+    group = None if seen.lag is None else seen.lag.group
+    unrest = find_unrest(workload, group)
     changed = memory.replicas_seen is not None and memory.replicas_seen != workload.replicas
     if changed:
         unrest = unrest or f"the number of consumers changed from {memory.replicas_seen} to {workload.replicas}"
+    is_disturbed = unrest is not None and (changed or group is not None or not workload.is_settled)
+    settled_since = None if is_disturbed else memory.settled_since
     memory = replace(
         memory,
         replicas_seen=workload.replicas,
         changed_at=now if changed else memory.changed_at,
-        settled_since=None if unrest else memory.settled_since or now,
-        unsettled_since=(None if changed else memory.unsettled_since) or now if unrest else None,
+        settled_since=settled_since if unrest else settled_since or now,
+        unsettled_since=((None if changed else memory.unsettled_since) or now) if unrest else None,
     )
     return memory, unrest
 

@@ -1,0 +1,440 @@
+"""The decision, rule by rule, over sequences of observations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from forebay_api.state import ConsumerState, SinkHealth
+from forebay_api.v1alpha1 import Pipeline, ScalingMode
+from forebay_operator.decide import decide
+from forebay_operator.model import (
+    ApplyWorkload,
+    Capacity,
+    Decision,
+    GroupState,
+    GroupView,
+    Memory,
+    Observation,
+    Plan,
+    ScaleTo,
+    Verdict,
+)
+from support.pipeline_builders import START, blind, build_observation, build_pipeline, build_state
+
+KNOWN = Memory(
+    capacity=Capacity(records_per_second=1_000, conservative=900, samples=500, learned_at=START - timedelta(hours=1))
+)
+"""One consumer writes 1,000 records/s, and that has been known for long."""
+
+
+def flow(
+    replicas: int,
+    *,
+    seconds: int,
+    rate: float,
+    first_s: int = 0,
+    partitions: int = 4,
+    lag: int = 0,
+    states: Sequence[ConsumerState | None] | None = None,
+) -> list[Observation]:
+    """One observation a second of a topic that receives `rate` records/s, with `lag` records waiting throughout."""
+    quiet = [build_state(f"c{i}", busy=None, rate=None) for i in range(replicas)] if states is None else states
+    observations = []
+    for second in range(first_s, first_s + seconds):
+        end = 1_000_000 + int(second * rate / partitions)
+        offsets = [(end, end - lag // partitions)] * partitions
+        observations.append(build_observation(replicas, offsets, at_s=second, states=quiet))
+    return observations
+
+
+def run(pipeline: Pipeline, observations: Iterable[Observation], memory: Memory = KNOWN) -> tuple[list[Plan], Memory]:
+    """Decide on each observation in turn; the observations do not react."""
+    plans = []
+    for i, seen in enumerate(observations):
+        now = seen.lag.taken_at if seen.lag is not None else START + timedelta(seconds=i)
+        plan, memory = decide(pipeline, memory, seen, now)
+        plans.append(plan)
+    return plans, memory
+
+
+def last(pipeline: Pipeline, observations: Iterable[Observation], memory: Memory = KNOWN) -> Decision:
+    """The decision on the last observation."""
+    return run(pipeline, observations, memory)[0][-1].decision
+
+
+def without_partition(seen: Observation, partition: int) -> Observation:
+    """The same, with one partition's answer missing."""
+    assert seen.lag is not None
+    return replace(seen, lag=replace(seen.lag, partitions={**seen.lag.partitions, partition: None}))
+
+
+QUIET_4 = flow(4, seconds=40, rate=100)
+"""Four consumers where one would do, for longer than the scale-in window."""
+
+FLOOD_1 = flow(1, seconds=20, rate=3_000)
+"""One consumer where four are needed."""
+
+
+def with_last(observations: list[Observation], seen: Observation) -> list[Observation]:
+    return [*observations[:-1], seen]
+
+
+# --- down -----------------------------------------------------------------------------------------------------------
+
+
+def test_quiet_group_shrinks_to_what_is_needed_once_the_window_is_full() -> None:
+    plans, _ = run(build_pipeline(), QUIET_4)
+
+    first = next(i for i, plan in enumerate(plans) if plan.actions)
+    assert plans[first].actions == (ScaleTo(replicas=1),)
+    assert 15 <= first <= 20
+
+
+@pytest.mark.parametrize(
+    ("final", "binding"),
+    [
+        pytest.param(blind(QUIET_4[-1]), "LagUnknown", id="kafka-silent"),
+        pytest.param(without_partition(QUIET_4[-1], 2), "LagPartial", id="one-partition-missing"),
+        pytest.param(
+            build_observation(4, [(1_000_900, 1_000_900), *[(1_000_975, 1_000_975)] * 3], at_s=39),
+            "LagPartial",
+            id="one-log-end-went-backwards",
+        ),
+        pytest.param(
+            build_observation(4, [(1_000_975, 1_000_100), *[(1_000_975, 1_000_975)] * 3], at_s=39),
+            "LagPartial",
+            id="one-commit-went-backwards",
+        ),
+        pytest.param(
+            build_observation(4, [(1_000_975, 2_000_000), *[(1_000_975, 1_000_975)] * 3], at_s=39),
+            "LagPartial",
+            id="commit-beyond-the-end",
+        ),
+        pytest.param(
+            flow(4, seconds=40, rate=100, states=[None, *[build_state(busy=None, rate=None)] * 3])[-1],
+            "ConsumersSilent",
+            id="one-consumer-silent",
+        ),
+        pytest.param(
+            flow(4, seconds=40, rate=100, states=[build_state(health=SinkHealth.AWAY)] * 4)[-1],
+            "SinkAway",
+            id="sink-away",
+        ),
+    ],
+)
+def test_doubt_in_the_last_sample_keeps_every_consumer(final: Observation, binding: str) -> None:
+    pipeline = build_pipeline(pause_scale_in=True)  # holds until the last sample, which is decided without it
+    _, memory = run(pipeline, QUIET_4[:-1])
+
+    plan, _ = decide(build_pipeline(), memory, final, START + timedelta(seconds=39))
+
+    assert (plan.decision.binding, plan.decision.to_replicas, plan.actions) == (binding, 4, ())
+    assert plan.decision.verdict is Verdict.HELD
+
+
+def test_records_that_still_wait_keep_every_consumer() -> None:
+    decision = last(build_pipeline(), flow(4, seconds=40, rate=100, lag=800))
+
+    assert (decision.binding, decision.to_replicas) == ("AgeNotLow", 4)
+
+
+def test_peak_within_the_window_keeps_what_it_needed() -> None:
+    quiet = flow(4, seconds=14, rate=100, first_s=20)
+    shift = 1_000_000 + 20 * 2_500 // 4
+    after = [
+        build_observation(4, [(shift + i * 25, shift + i * 25)] * 4, at_s=20 + i, states=[build_state()] * 4)
+        for i in range(len(quiet))
+    ]
+
+    decision = last(build_pipeline(), [*flow(4, seconds=20, rate=2_500), *after])
+
+    assert (decision.verdict, decision.binding, decision.to_replicas) == (Verdict.HELD, "ScaleInWindow", 4)
+
+
+def test_cap_alone_never_takes_consumers_away() -> None:
+    decision = last(build_pipeline(cap=1_000), QUIET_4, Memory())
+
+    assert (decision.binding, decision.to_replicas) == ("CapacityUnproven", 4)
+
+
+# --- up -------------------------------------------------------------------------------------------------------------
+
+
+def test_flood_grows_on_the_second_hungry_sample() -> None:
+    quiet = flow(1, seconds=10, rate=100)
+    top = 1_000_000 + 9 * 25
+    flood = [build_observation(1, [(top + i * 2_000, top)] * 4, at_s=9 + i) for i in range(1, 4)]
+
+    plans, _ = run(build_pipeline(), [*quiet, *flood])
+
+    words = [(p.decision.verdict, p.decision.binding) for p in plans[10:]]
+    assert words[:2] == [(Verdict.HELD, "ScaleOutSamples"), (Verdict.SCALING_UP, "Load")]
+    assert plans[11].actions == (ScaleTo(replicas=4),)
+
+
+@pytest.mark.parametrize(
+    ("partitions", "rate", "maximum", "expected"),
+    [
+        pytest.param(24, 22_800, 48, 24, id="last-partition-is-reached"),
+        pytest.param(5, 90_000, 12, 5, id="never-above-the-partitions"),
+        pytest.param(12, 90_000, 7, 7, id="never-above-the-maximum"),
+        pytest.param(12, 5_500, 12, 6 + 6, id="just-too-much-for-six"),
+        pytest.param(12, 5_300, 12, 6, id="tolerance-avoids-the-larger-step"),
+        pytest.param(12, 3_500, 12, 4, id="whole-partitions-three-each"),
+    ],
+)
+def test_group_grows_to_whole_partitions(partitions: int, rate: float, maximum: int, expected: int) -> None:
+    observations = flow(1, seconds=10, rate=rate, partitions=partitions)
+
+    decision = last(build_pipeline(max_replicas=maximum), observations)
+
+    assert (decision.verdict, decision.to_replicas) == (Verdict.SCALING_UP, expected)
+
+
+def test_missing_partition_still_lets_the_known_ones_ask_for_more() -> None:
+    observations = [without_partition(seen, 0) for seen in FLOOD_1]
+
+    decision = last(build_pipeline(), observations)
+
+    assert (decision.verdict, decision.terms.lag_is_lower_bound) == (Verdict.SCALING_UP, True)
+
+
+def test_hold_at_the_minimum_while_capacity_is_unknown() -> None:
+    decision = last(build_pipeline(), flow(1, seconds=20, rate=3_000, states=[None]), Memory())
+
+    assert (decision.binding, decision.to_replicas) == ("CapacityUnknown", 1)
+
+
+def test_saturated_consumer_shows_its_capacity() -> None:
+    states = [build_state(busy=0.99, rate=1_000.0)]
+
+    plans, memory = run(build_pipeline(), flow(1, seconds=20, rate=3_000, states=states), Memory())
+
+    assert memory.capacity is not None
+    assert memory.capacity.records_per_second == pytest.approx(1_000)
+    assert plans[-1].decision.to_replicas == 4
+
+
+def test_old_capacity_survives_and_sizes_at_once() -> None:
+    fresh, known = last(build_pipeline(), FLOOD_1, Memory()), last(build_pipeline(), FLOOD_1)
+
+    assert (fresh.to_replicas, known.to_replicas) == (1, 4)
+
+
+@pytest.mark.parametrize("rate", [100, 500, 850, 1_700, 2_500])
+def test_steady_load_makes_no_changes_at_the_size_it_needs(rate: float) -> None:
+    needed = {100: 1, 500: 1, 850: 1, 1_700: 2, 2_500: 4}[int(rate)]
+
+    plans, _ = run(build_pipeline(), flow(needed, seconds=120, rate=rate, lag=40))
+
+    assert [plan.actions for plan in plans] == [()] * 120
+
+
+# --- holding --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("health", [SinkHealth.AWAY, SinkHealth.BROKEN])
+def test_closed_sink_stops_growth_and_says_why(health: SinkHealth) -> None:
+    decision = last(build_pipeline(), flow(1, seconds=20, rate=3_000, states=[build_state(health=health)]))
+
+    assert (decision.binding, decision.to_replicas) == (f"Sink{health.value}", 1)
+    assert "connection refused" in decision.because
+
+
+def test_closed_sink_teaches_nothing() -> None:
+    state = build_state(busy=1.0, rate=10.0, health=SinkHealth.AWAY)
+
+    _, memory = run(build_pipeline(), flow(1, seconds=20, rate=3_000, states=[state]))
+
+    assert memory.capacity == KNOWN.capacity
+
+
+@pytest.mark.parametrize(
+    "group",
+    [
+        pytest.param(GroupView(state=GroupState.REBALANCING, members=1), id="rebalancing"),
+        pytest.param(GroupView(state=GroupState.STABLE, members=2), id="a-member-too-many"),
+        pytest.param(None, id="group-unknown"),
+    ],
+)
+def test_unsettled_group_is_left_alone(group: GroupView | None) -> None:
+    observations = [replace(o, lag=replace(o.lag, group=group)) for o in FLOOD_1 if o.lag is not None]
+
+    decision = last(build_pipeline(), observations)
+
+    assert (decision.verdict, decision.binding) == (Verdict.HELD, "Unsettled")
+
+
+def test_group_that_never_settles_is_blocked_after_five_minutes() -> None:
+    group = GroupView(state=GroupState.REBALANCING, members=1)
+    observations = flow(1, seconds=310, rate=3_000)
+
+    decision = last(build_pipeline(), [replace(o, lag=replace(o.lag, group=group)) for o in observations if o.lag])
+
+    assert (decision.verdict, decision.to_replicas) == (Verdict.BLOCKED, 1)
+
+
+def test_silent_kafka_is_held_first_and_blind_after_three_samples() -> None:
+    plans, _ = run(build_pipeline(), [*QUIET_4[:5], *[blind(seen) for seen in QUIET_4[5:10]]])
+
+    held, dark = Verdict.HELD, Verdict.BLIND
+    assert [plan.decision.verdict for plan in plans[5:]] == [held, held, held, dark, dark]
+
+
+def test_two_complete_samples_come_before_any_change_after_silence() -> None:
+    _, memory = run(build_pipeline(), [*FLOOD_1[:10], blind(FLOOD_1[10])])
+
+    plans, _ = run(build_pipeline(), FLOOD_1[11:14], memory)
+
+    assert plans[0].decision.binding == "Recovering"
+    assert plans[2].decision.verdict is Verdict.SCALING_UP
+
+
+def test_change_is_followed_by_settling() -> None:
+    _, memory = run(build_pipeline(), FLOOD_1[:10])
+
+    plans, _ = run(build_pipeline(), flow(2, seconds=8, rate=3_000, first_s=10), memory)
+
+    bindings = [plan.decision.binding for plan in plans]
+    assert bindings[:2] == ["Unsettled", "Settling"]
+    assert plans[-1].actions == (ScaleTo(replicas=4),)
+
+
+# --- zero -----------------------------------------------------------------------------------------------------------
+
+
+def idle(replicas: int, *, seconds: int, committed: int | None = 1_000, first_s: int = 0) -> list[Observation]:
+    return [
+        build_observation(replicas, [(1_000, committed)] * 4, at_s=first_s + s, states=[build_state()] * replicas)
+        for s in range(seconds)
+    ]
+
+
+def test_idle_group_sleeps_after_the_window() -> None:
+    plans, _ = run(build_pipeline(min_replicas=0), idle(1, seconds=25))
+
+    first = next(i for i, plan in enumerate(plans) if plan.actions)
+    assert (plans[first].actions, plans[first].decision.binding) == ((ScaleTo(replicas=0),), "Idle")
+    assert first >= 15
+
+
+@pytest.mark.parametrize(
+    ("minimum", "observations"),
+    [
+        pytest.param(1, idle(1, seconds=40), id="minimum-one"),
+        pytest.param(0, idle(1, seconds=40, committed=None), id="a-partition-was-never-committed"),
+        pytest.param(0, [without_partition(o, 0) for o in idle(1, seconds=40)], id="a-partition-is-missing"),
+        pytest.param(0, [blind(o) for o in idle(1, seconds=40)], id="kafka-silent"),
+        pytest.param(0, flow(1, seconds=40, rate=4), id="records-trickle"),
+    ],
+)
+def test_last_consumer_stays(minimum: int, observations: list[Observation]) -> None:
+    plans, _ = run(build_pipeline(min_replicas=minimum), observations)
+
+    assert all(plan.actions == () for plan in plans)
+
+
+def test_transaction_markers_do_not_keep_the_last_consumer() -> None:
+    decision = last(build_pipeline(min_replicas=0), idle(1, seconds=40, committed=998))
+
+    assert (decision.to_replicas, decision.binding) == (0, "Idle")
+
+
+@pytest.mark.parametrize(
+    ("waiting", "expected"),
+    [pytest.param(3, 1, id="a-few-wake-one"), pytest.param(35_000, 4, id="a-backlog-wakes-what-it-needs")],
+)
+def test_backlog_wakes_on_the_first_sample(waiting: int, expected: int) -> None:
+    asleep = idle(0, seconds=10)
+    woken = build_observation(0, [(1_000 + waiting, 1_000), *[(1_000, 1_000)] * 3], at_s=10)
+
+    plan = run(build_pipeline(min_replicas=0), [*asleep, woken])[0][-1]
+
+    assert plan.actions == (ScaleTo(replicas=expected),)
+
+
+def test_blind_group_at_zero_stays_asleep() -> None:
+    plans, _ = run(build_pipeline(min_replicas=0), [blind(o) for o in idle(0, seconds=10)])
+
+    assert all(plan.actions == () for plan in plans)
+
+
+# --- people ---------------------------------------------------------------------------------------------------------
+
+
+def test_new_pipeline_is_created_with_the_fewest_consumers() -> None:
+    seen = Observation(workload=None, lag=None, consumers=())
+
+    plan, _ = decide(build_pipeline(min_replicas=2), Memory(), seen, START)
+
+    assert plan.actions == (ApplyWorkload(), ScaleTo(replicas=2))
+
+
+def test_changed_spec_is_applied_without_scaling() -> None:
+    seen = QUIET_4[0]
+    assert seen.workload is not None
+    stale = replace(seen, workload=replace(seen.workload, is_current=False))
+
+    plan, _ = decide(build_pipeline(), KNOWN, stale, START)
+
+    assert plan.actions == (ApplyWorkload(),)
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "to", "acts", "binding"),
+    [
+        pytest.param(build_pipeline(mode=ScalingMode.ENFORCE), 4, True, "Load", id="enforce-acts"),
+        pytest.param(build_pipeline(mode=ScalingMode.OBSERVE), 4, False, "Load", id="observe-only-says"),
+        pytest.param(build_pipeline(mode=ScalingMode.PAUSED), 1, False, "Paused", id="paused-stays"),
+        pytest.param(build_pipeline(mode=ScalingMode.MANUAL, replicas=3), 3, True, "Manual", id="manual-follows"),
+        pytest.param(build_pipeline(pause_scale_out=True), 1, False, "PauseScaleOut", id="growth-paused"),
+        pytest.param(build_pipeline(suspend=True), 0, True, "Suspended", id="suspended"),
+        pytest.param(
+            build_pipeline(suspend=True, mode=ScalingMode.OBSERVE),
+            0,
+            True,
+            "Suspended",
+            id="suspended-though-observing",
+        ),
+        pytest.param(build_pipeline(min_replicas=2), 2, True, "MinReplicas", id="minimum-raised"),
+    ],
+)
+def test_people_decide_who_moves_the_replicas(pipeline: Pipeline, to: int, acts: bool, binding: str) -> None:
+    plan = run(pipeline, FLOOD_1)[0][-1]
+
+    assert (plan.decision.to_replicas, plan.decision.binding) == (to, binding)
+    assert plan.actions == ((ScaleTo(replicas=to),) if acts else ())
+
+
+def test_pause_of_scale_in_keeps_idle_consumers() -> None:
+    plans, _ = run(build_pipeline(pause_scale_in=True), QUIET_4)
+
+    assert all(plan.actions == () for plan in plans)
+    assert plans[-1].decision.binding == "PauseScaleIn"
+
+
+def test_maximum_lowered_is_obeyed_at_once_even_when_blind() -> None:
+    plan = run(build_pipeline(max_replicas=2), [blind(QUIET_4[0])])[0][-1]
+
+    assert plan.actions == (ScaleTo(replicas=2),)
+
+
+@pytest.mark.parametrize("mode", [ScalingMode.ENFORCE, ScalingMode.OBSERVE, ScalingMode.PAUSED])
+def test_resumed_pipeline_gets_back_the_consumers_it_had(mode: ScalingMode) -> None:
+    _, memory = run(build_pipeline(mode=mode, suspend=True), [QUIET_4[0], *idle(0, seconds=3)])
+
+    plan = run(build_pipeline(mode=mode), idle(0, seconds=1, first_s=4), memory)[0][-1]
+
+    assert (plan.decision.binding, plan.actions) == ("Resumed", (ScaleTo(replicas=4),))
+
+
+def test_decision_says_what_it_saw_in_numbers() -> None:
+    decision = last(build_pipeline(max_replicas=3), FLOOD_1)
+
+    assert "3,000 records/s arrive" in decision.because
+    assert decision.would_change_if
+    assert [(clamp.name, clamp.before, clamp.after) for clamp in decision.clamps] == [("MaxReplicas", 4, 3)]
+    assert decision.next_evaluation_s == 1
