@@ -1,4 +1,4 @@
-"""The system's clock; the one place of this package that reads it."""
+"""The system's clock; handed to the loop."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class SystemClock:
 
     def now(self) -> datetime:
         """Aware UTC."""
-        return datetime.now(UTC)  # noqa: TID251 - the one place that reads the clock
+        return datetime.now(UTC)
 
     async def wait(self, wake: asyncio.Event, timeout_s: float) -> None:
         """Return when `wake` is set or after timeout_s, whichever is first."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from confluent_kafka import (
@@ -24,7 +24,6 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec  # confluent_kafka.admin has it, but does not declare it
 from forebay_api.v1alpha1 import Pipeline
 
-from forebay_operator.clock import SystemClock
 from forebay_operator.errors import LagUnavailable
 from forebay_operator.model import GroupState, GroupView, LagSample, PartitionOffsets
 
@@ -56,16 +55,9 @@ ClientConfig = Callable[[Pipeline], Mapping[str, str]]
 class KafkaLag:
     """LagReader over Kafka's admin protocol. One client for each set of brokers and credentials."""
 
-    def __init__(
-        self,
-        config_for: ClientConfig = lambda _: {},
-        *,
-        timeout_s: float = REQUEST_TIMEOUT_S,
-        now: Callable[[], datetime] = SystemClock().now,
-    ) -> None:
+    def __init__(self, config_for: ClientConfig = lambda _: {}, timeout_s: float = REQUEST_TIMEOUT_S) -> None:
         self._config_for = config_for
         self._timeout_s = timeout_s
-        self._now = now
         self._clients: dict[tuple[tuple[str, str], ...], AdminClient] = {}
 
     async def read_lag(self, pipeline: Pipeline) -> LagSample:
@@ -85,7 +77,7 @@ class KafkaLag:
         except KafkaException as e:
             raise _unavailable(e, source.bootstrap_servers, source.topic) from e
         offsets = {p: _join(starts[p], ends[p], commits, p) for p in partitions}
-        return LagSample(taken_at=self._now(), partitions=offsets, group=group)
+        return LagSample(taken_at=datetime.now(UTC), partitions=offsets, group=group)
 
     def _client(self, pipeline: Pipeline) -> AdminClient:
         config: dict[str, str | int | float | bool] = {
