@@ -1,0 +1,97 @@
+"""Whether Kafka can be used, and telling so: once when it changes. Used by the thread only.
+
+A broker-level error is only a suspicion: connections come and go. It is reported when the brokers then do not answer
+the question for the topic either; an answer clears it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException
+from forebay_api.v1alpha1 import SourceSpec
+
+from forebay_consumer.errors import SourceUnavailable
+from forebay_consumer.kafka_source.lookups import Lookups
+from forebay_consumer.kafka_source.trouble import Trouble, TroubleKind, describe_trouble
+from forebay_consumer.ports import SourceEvent, SourceTrouble
+
+PROBE_EVERY_S = 1.0
+"""Between two questions while something is wrong."""
+
+PROVED_BY_ANSWER = frozenset({TroubleKind.BROKERS, TroubleKind.CREDENTIALS, TroubleKind.TOPIC})
+"""What is over when the brokers describe the topic. The group's troubles are over when it assigns."""
+
+
+class Watch:
+    """Suspects from the start: a missing topic is silence in the new group protocol."""
+
+    def __init__(self, *, spec: SourceSpec, lookups: Lookups, post: Callable[[SourceEvent], None]) -> None:
+        self._spec = spec
+        self._lookups = lookups
+        self._post = post
+        self._trouble: Trouble | None = None
+        self._suspicious = True
+        self._probe: Future[Any] | None = None
+        self._probe_at = float("-inf")
+
+    @property
+    def kind(self) -> TroubleKind | None:
+        """What is reported now."""
+        return None if self._trouble is None else self._trouble.kind
+
+    def report(self, trouble: Trouble) -> None:
+        """Say it, unless it has been said. Unreachable brokers do not hide refused credentials: they look alike."""
+        self._suspicious = True
+        hides = trouble.kind is TroubleKind.BROKERS and self.kind in (TroubleKind.CREDENTIALS, TroubleKind.CLIENT)
+        if hides or trouble.kind is self.kind:
+            return
+        self._trouble = trouble
+        self._post(SourceTrouble(message=trouble.message))
+
+    def on_error(self, error: KafkaError) -> None:
+        """An error of the client that is not about a position."""
+        trouble = describe_trouble(error, self._spec)
+        if trouble is None:
+            return
+        if trouble.kind is TroubleKind.BROKERS:
+            self._suspicious = True
+        else:
+            self.report(trouble)
+
+    def on_success(self) -> None:
+        """Records or an assignment came: everything works."""
+        self._clear()
+
+    def step(self, now: float) -> None:
+        """Ask, or take the answer. Never waits."""
+        if self._probe is not None:
+            if self._probe.done():
+                self._take_answer(self._probe)
+                self._probe = None
+        elif self._suspicious and now - self._probe_at >= PROBE_EVERY_S:
+            self._probe_at = now
+            try:
+                self._probe = self._lookups.ask_topic()
+            except (SourceUnavailable, KafkaException):
+                self._probe = None  # no usable client: reported by whoever could not make it
+
+    def _take_answer(self, probe: Future[Any]) -> None:
+        try:
+            probe.result()
+        except KafkaException as e:
+            trouble = describe_trouble(e.args[0], self._spec)
+            if trouble is not None:
+                self.report(trouble)
+            return
+        self._suspicious = False
+        if self.kind in PROVED_BY_ANSWER:
+            self._clear()
+
+    def _clear(self) -> None:
+        self._suspicious = False
+        if self._trouble is not None:
+            self._trouble = None
+            self._post(SourceTrouble(message=None))
