@@ -1,0 +1,127 @@
+"""Taking partitions over and keeping their positions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from forebay_consumer import sql
+from forebay_consumer.errors import Fenced, SinkBroken, SinkUnavailable
+from forebay_consumer.postgres_sink.connection import Session
+from forebay_consumer.postgres_sink.predecessors import end_frozen_holders
+from forebay_consumer.postgres_sink.refused import Refused
+from forebay_consumer.records import Claim
+
+CLAIM_LIMIT_S = 10.0
+"""Seconds for a claim with all its waits for a predecessor; then the caller backs off and tries again."""
+
+LOCK_NOT_AVAILABLE = "55P03"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """Whose positions: rows of `forebay.positions` belong to a group and topic, one pipeline and one table."""
+
+    group: str
+    topic: str
+    pipeline: str
+    target: str
+
+
+async def read_stored_partitions(session: Session, owner: Owner) -> frozenset[int]:
+    """Partitions that have a position."""
+    return frozenset(row["partition"] for row in await session.fetch(sql.STORED_PARTITIONS, owner.group, owner.topic))
+
+
+async def initialize_positions(
+    session: Session, owner: Owner, offsets: Mapping[int, int], *, first_start: bool
+) -> None:
+    """Store positions where there are none. Consumers that start together take turns."""
+    await session.execute(sql.BEGIN)
+    await session.fetch(sql.LOCK_GROUP, owner.group, owner.topic)
+    partitions = sorted(offsets)
+    starts = [offsets[partition] for partition in partitions]
+    await session.fetch(
+        sql.INITIALIZE, owner.group, owner.topic, partitions, starts, owner.pipeline, owner.target, first_start
+    )
+    await session.commit()
+
+
+async def claim_partitions(session: Session, owner: Owner, partitions: tuple[int, ...]) -> Mapping[int, Claim]:
+    """New epochs and owners, behind a predecessor's COMMIT. Ends a frozen predecessor, waits for a healthy one.
+
+    Raises SinkBroken("Conflict"), SinkUnavailable("LockedByPredecessor" | "PositionMissing"), and Refused.
+    """
+    if not partitions:
+        return {}
+    deadline = asyncio.get_running_loop().time() + CLAIM_LIMIT_S
+    while True:
+        try:
+            claims = await _claim_once(session, owner, partitions)
+        except Refused as refused:
+            if refused.symptom.sqlstate != LOCK_NOT_AVAILABLE:
+                raise
+            hunt = await end_frozen_holders(session, owner.group, owner.topic, partitions)
+            if asyncio.get_running_loop().time() > deadline:
+                message = hunt.obstacle or "the previous consumer has not finished its transaction"
+                raise SinkUnavailable("LockedByPredecessor", message) from refused
+            continue
+        if len(claims) < len(partitions):
+            await _explain_missing(session, owner, partitions, claims)
+        return claims
+
+
+async def _claim_once(session: Session, owner: Owner, partitions: tuple[int, ...]) -> dict[int, Claim]:
+    rows = await session.fetch(
+        sql.CLAIM,
+        owner.group,
+        owner.topic,
+        list(partitions),
+        owner.pipeline,
+        owner.target,
+        session.backend.started,
+    )
+    return {
+        row["partition"]: Claim(
+            partition=row["partition"], epoch=row["epoch"], owner=row["owner"], next_offset=row["next_offset"]
+        )
+        for row in rows
+    }
+
+
+async def _explain_missing(
+    session: Session, owner: Owner, partitions: tuple[int, ...], claims: Mapping[int, Claim]
+) -> None:
+    """Always raises."""
+    rows = await session.fetch(
+        sql.CLAIM_CONFLICT, owner.group, owner.topic, list(partitions), owner.pipeline, owner.target
+    )
+    if rows:
+        raise SinkBroken(
+            "Conflict",
+            f"group {owner.group} and topic {owner.topic} already belong to pipeline {rows[0]['pipeline']} and table "
+            f"{rows[0]['target']}, not to {owner.pipeline} and {owner.target}: each would get a part of the records. "
+            "Use another spec.source.group, or take the positions over with `forebay positions reset`",
+        )
+    missing = sorted(set(partitions) - claims.keys())
+    raise SinkUnavailable(
+        "PositionMissing", f"partitions {missing} have no stored position (a failover may have lost them)"
+    )
+
+
+async def skip_position(session: Session, owner: Owner, claim: Claim, next_offset: int) -> Claim:
+    """Move one claimed position. Raises Fenced, and Refused."""
+    moved = await session.fetch(
+        sql.SKIP_POSITION,
+        owner.group,
+        owner.topic,
+        claim.partition,
+        claim.epoch,
+        claim.owner,
+        claim.next_offset,
+        next_offset,
+    )
+    if not moved:
+        raise Fenced((claim.partition,))
+    return Claim(partition=claim.partition, epoch=claim.epoch, owner=claim.owner, next_offset=next_offset)

@@ -1,0 +1,138 @@
+"""ports.Sink on PostgreSQL: one connection, every failure of which ends it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from forebay_api.v1alpha1 import Pipeline
+
+from forebay_consumer.credentials import read_credentials
+from forebay_consumer.errors import Fenced, SinkBroken, SinkUnavailable
+from forebay_consumer.plan import TablePlan
+from forebay_consumer.postgres_sink.catalog import Target, describe_target
+from forebay_consumer.postgres_sink.claims import (
+    Owner,
+    claim_partitions,
+    initialize_positions,
+    read_stored_partitions,
+    skip_position,
+)
+from forebay_consumer.postgres_sink.connection import Session, open_session
+from forebay_consumer.postgres_sink.refused import Refused, as_sink_error
+from forebay_consumer.postgres_sink.schema import ensure_schema
+from forebay_consumer.postgres_sink.transaction import Admit, write_batch
+from forebay_consumer.records import Batch, Claim, WriteReceipt
+from forebay_consumer.sql import split_table
+
+HOPELESS_RECORDS = 100
+"""A batch of at least so many records, all refused, is a mistake of the table or the pipeline and not of the data."""
+
+
+def refuse_hopeless_batches(records: int, dead_letters: int) -> None:
+    """The check used where the caller has no breaker. Raises SinkBroken."""
+    if records >= HOPELESS_RECORDS and dead_letters == records:
+        raise SinkBroken(
+            "Breaker", f"all {records} records of a batch cannot be written; see the table's definition and spec.sink"
+        )
+
+
+class PostgresSink:
+    """See ports.Sink. Needs a session of its own at the server: a pooler in transaction mode will not do, because
+    claims, prepared statements and the identity of the backend belong to the session."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        *,
+        consumer: str,
+        secret_dir: Path,
+        ca_file: Path | None = None,
+        admit: Admit = refuse_hopeless_batches,
+    ) -> None:
+        self._pipeline = pipeline
+        self._consumer = consumer
+        self._secret_dir = secret_dir
+        self._ca_file = ca_file
+        self._admit = admit
+        self._session: Session | None = None
+        self._target: Target | None = None
+        schema, table = split_table(pipeline.spec.sink.table)
+        self._owner = Owner(
+            group=pipeline.spec.source.group,
+            topic=pipeline.spec.source.topic,
+            pipeline=pipeline.key,
+            target=f"{schema}.{table}",
+        )
+
+    async def connect(self) -> TablePlan:
+        """See ports.Sink."""
+        if self._session is not None:
+            await self.close()
+        sink = self._pipeline.spec.sink
+        async with self._ending_on_failure():
+            credentials = read_credentials(self._secret_dir)
+            application = f"forebay:{self._pipeline.key}:{self._consumer}"
+            self._session = await open_session(credentials, sink.tls.mode, self._ca_file, application)
+            await ensure_schema(self._session)
+            self._target = await describe_target(self._session, sink)
+        return self._target.plan
+
+    async def stored_partitions(self) -> frozenset[int]:
+        """See ports.Sink."""
+        async with self._ending_on_failure():
+            return await read_stored_partitions(self._live(), self._owner)
+
+    async def initialize(self, offsets: Mapping[int, int], *, first_start: bool) -> None:
+        """See ports.Sink."""
+        async with self._ending_on_failure():
+            await initialize_positions(self._live(), self._owner, offsets, first_start=first_start)
+
+    async def claim(self, partitions: Iterable[int]) -> Mapping[int, Claim]:
+        """See ports.Sink."""
+        async with self._ending_on_failure():
+            return await claim_partitions(self._live(), self._owner, tuple(sorted(set(partitions))))
+
+    async def write(self, batch: Batch) -> WriteReceipt:
+        """See ports.Sink."""
+        async with self._ending_on_failure():
+            session = self._live()
+            assert self._target is not None
+            return await write_batch(session, self._target, self._owner, batch, self._admit)
+
+    async def skip_to(self, claim: Claim, next_offset: int) -> Claim:
+        """See ports.Sink."""
+        async with self._ending_on_failure():
+            return await skip_position(self._live(), self._owner, claim, next_offset)
+
+    def terminate(self) -> None:
+        """See ports.Sink."""
+        session, self._session = self._session, None
+        if session is not None:
+            session.terminate()
+
+    async def close(self) -> None:
+        """See ports.Sink."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    def _live(self) -> Session:
+        if self._session is None or self._session.is_closed:
+            raise SinkUnavailable("ConnectionLost", "not connected to the database")
+        return self._session
+
+    @asynccontextmanager
+    async def _ending_on_failure(self) -> AsyncIterator[None]:
+        """Whatever fails inside ends the connection, except a fence; client errors become the consumer's own."""
+        try:
+            yield
+        except Fenced:
+            raise
+        except Refused as refused:
+            self.terminate()
+            raise as_sink_error(refused.symptom) from refused
+        except BaseException:  # cancellation included: a half-read answer makes the connection useless
+            self.terminate()
+            raise

@@ -1,0 +1,239 @@
+"""The write transaction: rows, dead letters and, last, positions; and what to do when the database refuses a part."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from forebay_consumer import sql
+from forebay_consumer.blame import find_guilty
+from forebay_consumer.copy_stream import CopyStream, build_streams
+from forebay_consumer.errors import Fenced, SinkUnavailable
+from forebay_consumer.failures import Data, Symptom, classify
+from forebay_consumer.postgres_sink.catalog import Target
+from forebay_consumer.postgres_sink.claims import LOCK_NOT_AVAILABLE, Owner
+from forebay_consumer.postgres_sink.connection import Session
+from forebay_consumer.postgres_sink.isolation import Tally, bury, copy_acceptable_rows
+from forebay_consumer.postgres_sink.predecessors import end_frozen_holders
+from forebay_consumer.postgres_sink.refused import Refused
+from forebay_consumer.records import Batch, DeadLetter, WriteReceipt
+
+Admit = Callable[[int, int], None]
+"""(records, dead letters) of a batch before its COMMIT; raises SinkBroken to have it rolled back."""
+
+LOCATED_RETRIES = 3
+"""Whole transactions that are retried without the rows just blamed; then pieces inside savepoints are cheaper."""
+
+LOCK_RETRIES = 2
+"""Attempts after frozen predecessors were ended; each costs up to lock_timeout."""
+
+
+class _RowsAtFault(Exception):
+    """Rows were refused. stream: whose COPY failed; None when COMMIT did."""
+
+    def __init__(self, stream: int | None, symptom: Symptom) -> None:
+        super().__init__(symptom.message)
+        self.stream = stream
+        self.symptom = symptom
+
+
+@dataclass(slots=True, kw_only=True)
+class Writing:
+    """One batch on its way into the database. streams and dead change as bad rows are found."""
+
+    session: Session
+    target: Target
+    owner: Owner
+    batch: Batch
+    admit: Admit
+    streams: list[CopyStream]
+    dead: list[DeadLetter]
+    tally: Tally
+    rows: int = 0
+    buried: int = 0
+
+    async def run(self) -> WriteReceipt:
+        """Write everything or nothing. Raises Fenced (rolled back), SinkUnavailable, SinkBroken, and Refused."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        commit_s = await self._attempt_until_written()
+        return WriteReceipt(
+            next_offsets=dict(self.batch.next_offsets),
+            rows=self.rows,
+            dead_letters=self.buried,
+            retries=self.tally.retries,
+            copies=self.tally.copies,
+            commit_s=commit_s,
+            took_s=loop.time() - began,
+        )
+
+    async def _attempt_until_written(self) -> float:
+        in_pieces = False
+        lock_waits = 0
+        while True:
+            try:
+                return await self._attempt(in_pieces=in_pieces)
+            except _RowsAtFault as fault:
+                if in_pieces:
+                    raise Refused(fault.symptom) from fault
+                in_pieces = not await self._remove_guilty(fault)
+            except Fenced:
+                await self.session.rollback()
+                raise
+            except Refused as refused:
+                lock_waits += 1
+                await self._after_refusal(refused, lock_waits)
+
+    async def _attempt(self, *, in_pieces: bool) -> float:
+        """One transaction; returns the seconds of its COMMIT."""
+        await self.session.execute(sql.BEGIN)
+        await self._check_claims()
+        dead = list(self.dead)
+        for index, stream in enumerate(self.streams):
+            if in_pieces:
+                judge = partial(self._judge, len(dead))
+                dead += await copy_acceptable_rows(self.session, self.target.plan, stream, self.tally, judge)
+            else:
+                await self._copy_whole(index, stream)
+        self._judge(len(dead))
+        await insert_dead_letters(self.session, self.owner, dead)
+        await self._move_positions()
+        self.rows = sum(stream.rows for stream in self.streams) - (len(dead) - len(self.dead))
+        self.buried = len(dead)
+        return await self._commit()
+
+    def _judge(self, known: int, found: int = 0) -> None:
+        self.admit(self.batch.records, known + found)
+
+    async def _copy_whole(self, index: int, stream: CopyStream) -> None:
+        self.tally.copies += 1
+        try:
+            await self.session.copy(self.target.plan, stream)
+        except Refused as refused:
+            if isinstance(classify(refused.symptom), Data):
+                raise _RowsAtFault(index, refused.symptom) from refused
+            raise
+
+    async def _commit(self) -> float:
+        try:
+            return await self.session.commit()
+        except Refused as refused:  # a deferred constraint: the server has rolled back
+            if isinstance(classify(refused.symptom), Data):
+                raise _RowsAtFault(None, refused.symptom) from refused
+            raise
+
+    async def _remove_guilty(self, fault: _RowsAtFault) -> bool:
+        """After a rollback: take the rows at fault out of the streams. False: look for them in pieces."""
+        await self.session.rollback()
+        await self._check_definition()
+        self.tally.retries += 1
+        if self.tally.retries > LOCATED_RETRIES:
+            return False
+        indexes = range(len(self.streams)) if fault.stream is None else (fault.stream,)
+        guilty = find_guilty(fault.symptom, [self.streams[index] for index in indexes], self.target.plan)
+        for index, rows in zip(indexes, guilty, strict=True):
+            self.dead += bury(self.streams[index], rows, fault.symptom)
+            self.streams[index] = self.streams[index].without(rows)
+        self.streams = [stream for stream in self.streams if stream.rows]
+        return any(guilty)
+
+    async def _after_refusal(self, refused: Refused, lock_waits: int) -> None:
+        """Make the next attempt worth it, or raise."""
+        symptom = refused.symptom
+        if symptom.sqlstate is None or self.session.is_closed:
+            raise refused
+        await self.session.rollback()
+        if symptom.sqlstate.startswith("42"):
+            await self._check_definition()
+        if symptom.sqlstate != LOCK_NOT_AVAILABLE:
+            raise refused
+        hunt = await end_frozen_holders(self.session, self.owner.group, self.owner.topic, None)
+        if not hunt.terminated or lock_waits > LOCK_RETRIES:
+            message = hunt.obstacle or f"another session holds a lock that {self.target.name} needs: {symptom.message}"
+            raise SinkUnavailable("LockedByPredecessor" if hunt.obstacle else "LockTimeout", message) from refused
+
+    async def _check_definition(self) -> None:
+        plan = self.target.plan
+        found = (await self.session.fetch(sql.FINGERPRINT, plan.schema, plan.table))[0][0]
+        self._compare_fingerprint(found)
+
+    def _compare_fingerprint(self, found: str) -> None:
+        if found != self.target.fingerprint:
+            raise SinkUnavailable(
+                "TableChanged", f"the definition of {self.target.name} has changed: describing it anew"
+            )
+
+    async def _check_claims(self) -> None:
+        lost = await self.session.fetch(sql.CHECK_CLAIMS, self.owner.group, self.owner.topic, *self._claim_arrays())
+        if lost:
+            raise Fenced(tuple(sorted(row["partition"] for row in lost)))
+
+    async def _move_positions(self) -> None:
+        partitions = sorted(self.batch.claims)
+        plan = self.target.plan
+        moved = await self.session.fetch(
+            sql.MOVE_POSITIONS,
+            self.owner.group,
+            self.owner.topic,
+            *self._claim_arrays(),
+            [self.batch.next_offsets[partition] for partition in partitions],
+            plan.schema,
+            plan.table,
+        )
+        if len(moved) != len(partitions):
+            raise Fenced(tuple(sorted(set(partitions) - {row["partition"] for row in moved})))
+        self._compare_fingerprint(moved[0]["fingerprint"])
+
+    def _claim_arrays(self) -> tuple[list[object], ...]:
+        """Partitions, epochs, owners and expected offsets, in partition order."""
+        claims = [self.batch.claims[partition] for partition in sorted(self.batch.claims)]
+        return (
+            [claim.partition for claim in claims],
+            [claim.epoch for claim in claims],
+            [claim.owner for claim in claims],
+            [claim.next_offset for claim in claims],
+        )
+
+
+async def write_batch(session: Session, target: Target, owner: Owner, batch: Batch, admit: Admit) -> WriteReceipt:
+    """See Sink.write. Raises Fenced (rolled back, the session is good), SinkUnavailable, SinkBroken, and Refused."""
+    writing = Writing(
+        session=session,
+        target=target,
+        owner=owner,
+        batch=batch,
+        admit=admit,
+        streams=list(build_streams(batch, target.plan)),
+        dead=[letter for chunk in batch.chunks for letter in chunk.dead],
+        tally=Tally(),
+    )
+    return await writing.run()
+
+
+async def insert_dead_letters(session: Session, owner: Owner, letters: list[DeadLetter]) -> None:
+    """Keep them beside the rows, in the open transaction."""
+    if not letters:
+        return
+    await session.fetch(
+        sql.INSERT_DEAD_LETTERS,
+        owner.group,
+        owner.topic,
+        owner.target,
+        [letter.partition for letter in letters],
+        [letter.offset for letter in letters],
+        [letter.reason.value for letter in letters],
+        [_printable(letter.column) for letter in letters],
+        [_printable(letter.message) for letter in letters],
+        [letter.key for letter in letters],
+        [letter.value for letter in letters],
+        [letter.timestamp_ms for letter in letters],
+    )
+
+
+def _printable(text: str | None) -> str | None:
+    """Without what a text column refuses (NUL, lone surrogates): a dead letter must never be refused itself."""
+    if text is None:
+        return None
+    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,98 @@
+"""Builds PostgresSinks against a database of the testbed, and looks into that database."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+from forebay_api.v1alpha1 import FormatSpec, Pipeline, PipelineSpec, SecretRef, SinkSpec, SourceSpec
+from forebay_consumer.postgres_sink import PostgresSink
+from forebay_consumer.records import Claim
+from support.testbed.servers import FreshDatabase
+
+
+def make_pipeline(table: str = "public.events", *, name: str = "payments", group: str = "bank.payments") -> Pipeline:
+    """A pipeline that writes JSON to the table, columns by name."""
+    return Pipeline(
+        namespace="bank",
+        name=name,
+        spec=PipelineSpec(
+            source=SourceSpec(bootstrap_servers="unused:9092", topic="payments", group=group, format=FormatSpec()),
+            sink=SinkSpec(connection_secret_ref=SecretRef(name="db"), table=table),
+        ),
+    )
+
+
+def write_secret(folder: Path, **keys: object) -> Path:
+    """A Secret's folder, one file a key."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for key, value in keys.items():
+        (folder / key).write_text(str(value), encoding="utf-8")
+    return folder
+
+
+@dataclass(slots=True)
+class SinkRig:
+    """A database and the sinks that a test opened on it."""
+
+    database: FreshDatabase
+    folder: Path
+    opened: list[PostgresSink] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        parts = self.database.parts
+        self.folder = write_secret(
+            self.folder, host=parts.host, port=parts.port, dbname=parts.dbname, user=parts.user, password=parts.password
+        )
+
+    def sink(self, pipeline: Pipeline | None = None, *, folder: Path | None = None, **options: Any) -> PostgresSink:
+        """A sink that is not connected yet."""
+        consumer = options.pop("consumer", f"consumer-{len(self.opened)}")
+        sink = PostgresSink(pipeline or make_pipeline(), consumer=consumer, secret_dir=folder or self.folder, **options)
+        self.opened.append(sink)
+        return sink
+
+    async def claimed(
+        self, partitions: Iterable[int] = (0,), pipeline: Pipeline | None = None, **options: Any
+    ) -> tuple[PostgresSink, dict[int, Claim]]:
+        """A connected sink that holds the partitions; positions begin at 0."""
+        sink = self.sink(pipeline, **options)
+        await sink.connect()
+        await sink.initialize(dict.fromkeys(partitions, 0), first_start=False)
+        return sink, dict(await sink.claim(partitions))
+
+    @asynccontextmanager
+    async def admin(self) -> AsyncIterator[Any]:
+        """A superuser's connection to the database."""
+        parts = self.database.admin
+        connection = await asyncpg.connect(
+            host=parts.host, port=parts.port, user=parts.user, password=parts.password, database=self.database.dbname
+        )
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
+    async def run(self, *statements: str, as_user: bool = True) -> None:
+        """Execute as the consumer's role (so that it owns what is made), or as superuser."""
+        async with self.admin() as connection:
+            if as_user:
+                await connection.execute(f'SET ROLE "{self.database.user}"')
+            for statement in statements:
+                await connection.execute(statement)
+
+    async def query(self, statement: str, *args: object) -> list[tuple[Any, ...]]:
+        """Rows as tuples, as superuser."""
+        async with self.admin() as connection:
+            return [tuple(row) for row in await connection.fetch(statement, *args)]
+
+    async def value(self, statement: str, *args: object) -> Any:
+        """The single value of a query."""
+        return (await self.query(statement, *args))[0][0]
+
+
+RigFactory = Callable[[], SinkRig]
