@@ -8,8 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from forebay_cli.demo.ledger import LedgerSummary
+
+
+class Spoil(StrEnum):
+    """How one row is spoilt on purpose, to show that the audit sees it."""
+
+    LOSE = "lose"
+    DUPLICATE = "duplicate"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, assert_never, cast
 
 import asyncpg
 
-from forebay_cli.demo.audit import AuditFacts, Gap
+from forebay_cli.demo.audit import AuditFacts, Gap, Spoil
 from forebay_cli.demo.ledger import read_entries, summarize_entries
 
 QUERY_TIMEOUT_S = 300.0
@@ -48,6 +50,20 @@ _REASONS = """
 _POSITIONS = """
     SELECT "partition" AS p, next_offset AS n FROM forebay.positions WHERE "group" = $1 AND topic = $2 ORDER BY 1
 """
+_LOSE_ROW = "DELETE FROM {table} WHERE ctid = (SELECT ctid FROM {table} ORDER BY ctid LIMIT 1)"
+_DUPLICATE_ROW = """
+    INSERT INTO {table} SELECT * FROM {table} WHERE ctid = (SELECT ctid FROM {table} ORDER BY ctid LIMIT 1)
+"""
+
+
+@asynccontextmanager
+async def open_connection(dsn: str) -> AsyncIterator[asyncpg.Connection[Any]]:
+    """A connection for the audit alone."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        yield connection
+    finally:
+        await connection.close()
 
 
 async def gather_facts(
@@ -99,3 +115,15 @@ async def _one_row(connection: asyncpg.Connection[Any], query: str, *arguments: 
 
 async def _number(connection: asyncpg.Connection[Any], query: str, *arguments: object) -> int:
     return cast(int, await connection.fetchval(query, *arguments, timeout=QUERY_TIMEOUT_S))
+
+
+async def spoil_row(connection: asyncpg.Connection[Any], table: str, how: Spoil) -> None:
+    """Lose or double one row, so that the audit has something to find."""
+    match how:
+        case Spoil.LOSE:
+            statement = _LOSE_ROW
+        case Spoil.DUPLICATE:
+            statement = _DUPLICATE_ROW
+        case _:
+            assert_never(how)
+    await connection.execute(statement.format(table=table))

@@ -1,0 +1,124 @@
+"""The `forebay` command: runs what the command line says, and gives each error its exit code.
+
+0: done. 1: refused or failed, the message says why. 2: the command line, the pipeline file or a Secret is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+from forebay_operator.errors import ForebayError as OperatorError
+from rich.console import Console
+
+from forebay_cli.arguments import build_parser
+from forebay_cli.demo.command import DemoOptions, run_demo
+from forebay_cli.errors import ForebayError, UsageProblem
+from forebay_cli.local.commands import UpOptions, run_up, secret_places, show_logs, show_status, stop_pipeline
+from forebay_cli.local.embedded import EmbeddedOptions
+from forebay_cli.local.environment import find_secrets
+from forebay_cli.local.files import choose_state_root
+from forebay_cli.local.secrets import parse_secret_options
+from forebay_cli.local.server_errors import ServerError
+from forebay_cli.local.state_folders import make_state_folder
+from forebay_cli.pipeline_file import read_pipeline_file
+from forebay_cli.position_targets import parse_target
+from forebay_cli.positions import PositionsCommand, describe_reset
+from forebay_cli.schema import build_schema_sql
+
+INTERRUPTED = 130
+"""What shells say of a program that Ctrl-C ended."""
+
+
+def main() -> int:
+    """Entry point of the `forebay` script."""
+    arguments = build_parser().parse_args()
+    try:
+        return _run(arguments, Console(highlight=False))
+    except UsageProblem as error:
+        sys.stderr.write("".join(f"{problem}\n" for problem in error.problems))
+        return 2
+    except (ForebayError, OperatorError, ServerError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _run(arguments: argparse.Namespace, console: Console) -> int:
+    match arguments.command:
+        case "local":
+            return _run_local(arguments, console)
+        case "positions":
+            return _run_positions(arguments, console)
+        case "schema":
+            sys.stdout.write(build_schema_sql(owner=arguments.owner, user=arguments.user))
+            return 0
+        case "demo":
+            return run_demo(_demo_options(arguments), console)
+    raise AssertionError(arguments.command)
+
+
+def _run_local(arguments: argparse.Namespace, console: Console) -> int:
+    root = _state_root(arguments)
+    match arguments.subcommand:
+        case "up":
+            run_up(_up_options(arguments, root), console)
+        case "status":
+            return 0 if show_status(root, arguments.name, console) else 1
+        case "logs":
+            show_logs(root, arguments.name, follow=arguments.follow, lines=arguments.lines, console=console)
+        case "down":
+            stop_pipeline(root, arguments.name, timeout_s=arguments.timeout, console=console)
+    return 0
+
+
+def _state_root(arguments: argparse.Namespace) -> Path:
+    chosen: Path | None = arguments.state_dir
+    return chosen.absolute() if chosen is not None else choose_state_root(os.environ)
+
+
+def _up_options(arguments: argparse.Namespace, root: Path) -> UpOptions:
+    embedded = EmbeddedOptions(partitions=arguments.partitions, init_sql=arguments.init_sql)
+    return UpOptions(
+        file=arguments.file,
+        state_root=root,
+        secrets=parse_secret_options(arguments.secret),
+        grace_s=arguments.grace,
+        log_level=arguments.log_level,
+        embedded=embedded if arguments.embedded else None,
+        keep=arguments.keep,
+    )
+
+
+def _run_positions(arguments: argparse.Namespace, console: Console) -> int:
+    pipeline = read_pipeline_file(arguments.file)
+    overrides = parse_secret_options(arguments.secret)
+    target = parse_target(arguments.to) if arguments.subcommand == "reset" else None
+    places = secret_places(arguments.file, overrides, make_state_folder(_state_root(arguments), pipeline))
+    command = PositionsCommand(pipeline, find_secrets(pipeline, places))
+    if target is None:
+        asyncio.run(command.show(console))
+        return 0
+    result = asyncio.run(command.reset(target, tuple(arguments.partition)))
+    sys.stdout.write("".join(f"{line}\n" for line in describe_reset(result)))
+    return 0
+
+
+def _demo_options(arguments: argparse.Namespace) -> DemoOptions:
+    return DemoOptions(
+        records=arguments.records,
+        seconds=arguments.seconds,
+        spoil=arguments.spoil,
+        plain=arguments.plain,
+        keep=arguments.keep,
+        pipeline=arguments.pipeline,
+        table_sql=arguments.table_sql,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

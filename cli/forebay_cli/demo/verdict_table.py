@@ -1,0 +1,64 @@
+"""The audit's result on a terminal, and as the demo's last line."""
+
+from __future__ import annotations
+
+import json
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from forebay_cli.demo.audit import AuditFacts, Verdict
+from forebay_cli.demo.story import Story
+
+
+def print_verdict(console: Console, facts: AuditFacts, verdict: Verdict, story: Story) -> None:
+    """What was expected, what is there, and every problem."""
+    ledger = facts.ledger
+    table = Table(title="Audit: the database against the producer's ledger", title_justify="left")
+    table.add_column("")
+    for heading in ("expected", "found"):
+        table.add_column(heading, justify="right")
+    table.add_row("rows of good records", f"{ledger.good:,}", f"{facts.rows:,}")
+    table.add_row("distinct ids", f"{ledger.good:,}", f"{facts.distinct_ids:,}")
+    table.add_row("dead letters of spoilt records", f"{ledger.poison:,}", f"{facts.dead_letters:,}")
+    table.add_row("records lost", "0", str(verdict.lost))
+    table.add_row("records twice", "0", str(verdict.duplicated))
+    right = sum(facts.positions.get(partition) == end for partition, end in ledger.ends.items())
+    table.add_row("partitions at their end", str(len(ledger.ends)), str(right))
+    console.print(table)
+    reasons = ", ".join(f"{reason} {count:,}" for reason, count in facts.dead_letters_by_reason.items())
+    console.print(Text(f"dead letters by reason: {reasons or 'none'}"))
+    peak = f"consumers: {story.replicas_first} at first, {story.replicas_peak} at most, {story.replicas_end} in the end"
+    console.print(Text(f"{peak}; oldest unwritten record at most {story.max_age_s:.1f} s old"))
+    for problem in list_problems(verdict, story):
+        console.print(Text(f"FAILED: {problem}", style="bold red"))
+    if not list_problems(verdict, story):
+        console.print(Text("PASSED: every record is there exactly once", style="bold green"))
+
+
+def list_problems(verdict: Verdict, story: Story) -> tuple[str, ...]:
+    """The audit's problems, and consumers that did not rise and fall."""
+    if story.rose_and_fell:
+        return verdict.problems
+    return (
+        *verdict.problems,
+        f"consumers did not rise and fall: {story.replicas_first} at first, {story.replicas_peak} at most, "
+        f"{story.replicas_end} in the end",
+    )
+
+
+def build_last_line(verdict: Verdict, story: Story) -> str:
+    """One JSON object for programs."""
+    return json.dumps(
+        {
+            "produced": verdict.produced,
+            "rows": verdict.rows,
+            "dead_letters": verdict.dead_letters,
+            "lost": verdict.lost,
+            "duplicated": verdict.duplicated,
+            "replicas_peak": story.replicas_peak,
+            "replicas_end": story.replicas_end,
+            "max_age_seconds": round(story.max_age_s, 1),
+        }
+    )
