@@ -22,6 +22,8 @@ _NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _DECIMAL_TEXT = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _SPECIAL = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _FLOAT4 = struct.Struct(">f")
+_FLOAT4_MAX = float.fromhex("0x1.fffffep+127")
+_FLOAT4_END = float.fromhex("0x1.ffffffp+127")  # halfway to the power of two beyond: from here on it rounds to infinity
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,25 +93,23 @@ def read_float8(raw: bytes) -> float:
 
 def read_float4(raw: bytes) -> float:
     """The nearest single, rounded once (by way of a double alone it would be rounded twice), as a Python float."""
-    value = read_float8_unchecked(raw) if raw[0] != 0x22 else _read_special(raw)
-    if not math.isfinite(value) and raw[0] == 0x22:
-        return value
-    try:
-        single: float = _FLOAT4.unpack(_FLOAT4.pack(value))[0]
-    except OverflowError:
-        reject_range("the number is outside the column's range")
-    if math.isfinite(single) and single != value:
-        single = _break_tie(raw, value, single)
+    if raw[0] == 0x22:
+        return _read_special(raw)
+    if not is_number(raw):
+        reject_type("a number", kind_of(raw))
+    single = _round_to_single(raw)
     if math.isinf(single) or (single == 0 and split_number(raw.decode()).digits):
         reject_range("the number is outside the column's range")
     return single
 
 
-def read_float8_unchecked(raw: bytes) -> float:
-    """The nearest double, infinite or zero where there is none."""
-    if not is_number(raw):
-        reject_type("a number", kind_of(raw))
-    return float(raw)
+def _round_to_single(raw: bytes) -> float:
+    value = float(raw)
+    if abs(value) >= _FLOAT4_END:
+        is_below = abs(value) == _FLOAT4_END and abs(Decimal(raw.decode())) < _FLOAT4_END
+        return math.copysign(_FLOAT4_MAX if is_below else math.inf, value)
+    single: float = _FLOAT4.unpack(_FLOAT4.pack(value))[0]
+    return single if single == value else _break_tie(raw, value, single)
 
 
 def _break_tie(raw: bytes, value: float, single: float) -> float:
@@ -119,7 +119,7 @@ def _break_tie(raw: bytes, value: float, single: float) -> float:
     if not away and bits & 0x7FFFFFFF == 0:
         return single
     other: float = struct.unpack(">f", struct.pack(">i", bits + 1 if away else bits - 1))[0]
-    if math.isinf(other) or abs(value - single) != abs(other - value):
+    if abs(value - single) != abs(other - value):
         return single
     exact = Decimal(raw.decode())
     if exact == Decimal(value):

@@ -1,0 +1,109 @@
+"""build_table_plan: which columns are copied, from what, in which format; and every mistake it names."""
+
+from __future__ import annotations
+
+import pytest
+from forebay_api.v1alpha1 import ColumnSource, EpochUnit, SinkSpec
+from forebay_consumer.decode import wanted_parts
+from forebay_consumer.decode.codecs import BINARY_CODECS
+from forebay_consumer.plan import BINARY_TYPES, CatalogColumn, CopyFormat, PlanProblem
+from forebay_consumer.ports import Wanted
+from support.decoding import column, from_path, from_source, plan, sink
+
+CATALOG = [
+    column("id", "int8", is_not_null=True),
+    column("body", "text"),
+    column("created", "timestamptz", has_default=True, is_not_null=True),
+    column("double_id", "int8", is_writable=False, is_not_null=True),
+    column("extra", "jsonb"),
+]
+
+
+def test_binary_types_are_those_with_a_codec() -> None:
+    assert BINARY_TYPES == BINARY_CODECS
+
+
+def test_without_declared_columns_every_writable_column_takes_the_field_of_its_name() -> None:
+    made = plan(CATALOG)
+
+    assert [(c.column.name, c.path) for c in made.columns] == [
+        ("id", ("id",)),
+        ("body", ("body",)),
+        ("created", ("created",)),
+        ("extra", ("extra",)),
+    ]
+    assert made.copy_format is CopyFormat.BINARY
+
+
+def test_declared_columns_come_in_table_order_with_their_sources() -> None:
+    made = plan(CATALOG, sink(from_source("body", ColumnSource.KEY), from_path("id", "a", "b"), collector="extra"))
+
+    assert [(c.column.name, c.source, c.path, c.collects_unknown) for c in made.columns] == [
+        ("id", ColumnSource.PATH, ("a", "b"), False),
+        ("body", ColumnSource.KEY, (), False),
+        ("extra", ColumnSource.PATH, (), True),
+    ]
+    assert wanted_parts(made) == Wanted(keys=True)
+
+
+def test_one_column_without_a_binary_form_makes_the_table_text() -> None:
+    assert plan([*CATALOG, column("span", "interval")]).copy_format is CopyFormat.TEXT
+
+
+PROBLEMS = [
+    pytest.param(sink(from_path("id"), from_path("nope")), "spec.sink.columns[1].name: the table has no", id="lacking"),
+    pytest.param(
+        sink(from_path("id"), from_path("double_id")),
+        "spec.sink.columns[1].name: column 'double_id' is gen",
+        id="generated",
+    ),
+    pytest.param(
+        sink(from_path("id"), from_path("id")), "spec.sink.columns[1].name: column 'id' is declared twice", id="twice"
+    ),
+    pytest.param(
+        sink(from_path("body")), "spec.sink.columns: column 'id' is NOT NULL without a default", id="unfilled"
+    ),
+    pytest.param(sink(collector="nope"), "spec.sink.unknownFields.column: the table has no", id="collector-lacking"),
+    pytest.param(sink(collector="body"), "spec.sink.unknownFields.column: column 'body' is text", id="collector-type"),
+    pytest.param(
+        sink(from_path("id"), from_path("extra"), collector="extra"),
+        "spec.sink.unknownFields.column: column 'extra' is also",
+        id="collector-declared",
+    ),
+    pytest.param(
+        sink(from_path("id"), from_source("created", ColumnSource.OFFSET)),
+        "spec.sink.columns[1].from: offset cannot fill",
+        id="misfit-offset",
+    ),
+    pytest.param(
+        sink(from_path("id"), from_source("body", ColumnSource.TIMESTAMP)),
+        "spec.sink.columns[1].from: timestamp cannot fill",
+        id="misfit-timestamp",
+    ),
+    pytest.param(
+        sink(from_path("id", epoch_unit=EpochUnit.SECONDS)),
+        "spec.sink.columns[0].epochUnit: column 'id'",
+        id="epoch-unit",
+    ),
+]
+
+
+@pytest.mark.parametrize(("spec", "message"), PROBLEMS)
+def test_a_mistake_is_named_with_its_field(spec: SinkSpec, message: str) -> None:
+    with pytest.raises(PlanProblem) as caught:
+        plan(CATALOG, spec)
+
+    assert [problem for problem in caught.value.problems if problem.startswith(message)] == list(caught.value.problems)
+
+
+def test_all_mistakes_are_named_at_once() -> None:
+    with pytest.raises(PlanProblem) as caught:
+        plan(CATALOG, sink(from_path("x"), from_path("double_id"), collector="body"))
+
+    assert len(caught.value.problems) == 4
+
+
+@pytest.mark.parametrize("catalog", [[], [column("g", "int8", is_writable=False)]])
+def test_a_table_without_writable_columns_is_a_problem(catalog: list[CatalogColumn]) -> None:
+    with pytest.raises(PlanProblem, match="no column that can be written"):
+        plan(catalog)
