@@ -3,11 +3,14 @@
 ARG BASE=python:3.13-slim-bookworm
 
 FROM ${BASE} AS build
+# The native encoder is optional on a laptop and never missing in an image; its compiler stays in this stage.
+RUN command -v rustc >/dev/null \
+    || (apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev rustc && rm -rf /var/lib/apt/lists/*)
 WORKDIR /src
 COPY . .
 # The lock's versions bind the build backend, too.
 RUN sed 's/ *\\$//; /^ *--hash/d' requirements.lock >/tmp/constraints.txt \
-    && PIP_CONSTRAINT=/tmp/constraints.txt python3 -m pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
+    && FOREBAY_NATIVE=require PIP_CONSTRAINT=/tmp/constraints.txt python3 -m pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 
 FROM ${BASE} AS operator-environment
 COPY requirements-operator.lock /tmp/

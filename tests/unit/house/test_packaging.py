@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -78,6 +79,14 @@ def test_wheel_holds_the_four_packages_and_nothing_beside_them(wheel: Path) -> N
 
     assert {name.split("/")[0] for name in names} == set(PACKAGES)
     assert [name for name in names if name.endswith((".pyc", ".o"))] == []
+
+
+@pytest.mark.skipif(shutil.which("rustc") is None, reason="rustc, which compiles the native encoder, is missing")
+def test_wheel_holds_the_native_encoder(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+
+    assert "forebay_consumer/decode/_copyjson.so" in names
 
 
 def test_source_folders_and_tests_are_no_packages() -> None:
