@@ -221,7 +221,8 @@ def copy_line(symptom: Symptom, table: str) -> int | None:
     return None
 
 
-_KEY = re.compile(r"\((?P<columns>[^()]+)\)=\((?P<values>.*?)\)(?: |$|。)", re.DOTALL)
+_KEY = re.compile(r"\((?P<columns>[^()]+)\)=\((?P<values>.*)\)", re.DOTALL)
+"""Greedy: values may hold parentheses, and half a value could be another row's whole one."""
 
 REPEATED_KEY = "23505"
 ABSENT_KEY = "23503"

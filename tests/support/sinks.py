@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import asyncpg
-from forebay_api.v1alpha1 import FormatSpec, Pipeline, PipelineSpec, SecretRef, SinkSpec, SourceSpec
+from forebay_api.v1alpha1 import (
+    ColumnSource,
+    ColumnSpec,
+    FormatSpec,
+    Pipeline,
+    PipelineSpec,
+    SecretRef,
+    SinkSpec,
+    SourceSpec,
+)
 from forebay_consumer.postgres_sink import PostgresSink
 from forebay_consumer.records import Claim
 from support.testbed.servers import FreshDatabase
 
 
-def make_pipeline(table: str = "public.events", *, name: str = "payments", group: str = "bank.payments") -> Pipeline:
-    """A pipeline that writes JSON to the table, columns by name."""
+def make_pipeline(
+    table: str = "public.events", *, name: str = "payments", group: str = "bank.payments", columns: Sequence[str] = ()
+) -> Pipeline:
+    """A pipeline that writes JSON to the table: the named columns, or all, each from the field of its name."""
+    specs = tuple(ColumnSpec(name=column, source=ColumnSource.PATH, path=(column,)) for column in columns)
     return Pipeline(
         namespace="bank",
         name=name,
         spec=PipelineSpec(
             source=SourceSpec(bootstrap_servers="unused:9092", topic="payments", group=group, format=FormatSpec()),
-            sink=SinkSpec(connection_secret_ref=SecretRef(name="db"), table=table),
+            sink=SinkSpec(connection_secret_ref=SecretRef(name="db"), table=table, columns=specs),
         ),
     )
 
@@ -90,9 +103,13 @@ class SinkRig:
         async with self.admin() as connection:
             return [tuple(row) for row in await connection.fetch(statement, *args)]
 
+    async def wait_until_gone(self) -> None:
+        """Until no consumer is connected to the database any more."""
+        async with asyncio.timeout(10):
+            gone = "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND application_name LIKE 'forebay:%'"
+            while await self.value(gone, self.database.dbname):  # noqa: ASYNC110  the server's state has no event
+                await asyncio.sleep(0.02)
+
     async def value(self, statement: str, *args: object) -> Any:
         """The single value of a query."""
         return (await self.query(statement, *args))[0][0]
-
-
-RigFactory = Callable[[], SinkRig]

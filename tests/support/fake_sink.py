@@ -1,0 +1,196 @@
+"""PostgreSQL in memory: FakeDatabase holds what is stored, FakeSink keeps ports.Sink's promises on it.
+
+The same contract tests run on it and on a real server. There is no clock and nothing is ever locked.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from uuid import UUID, uuid4
+
+from forebay_api.v1alpha1 import ColumnSource, UnknownFieldPolicy
+from forebay_consumer.errors import Fenced, SinkBroken, SinkUnavailable
+from forebay_consumer.plan import CatalogColumn, CopyFormat, PlannedColumn, TablePlan
+from forebay_consumer.records import Batch, Claim, DeadLetter, EncodedChunk, Reason, WriteReceipt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FakePosition:
+    """One row of positions."""
+
+    epoch: int
+    owner: UUID
+    next_offset: int
+    pipeline: str
+    target: str
+
+
+@dataclass(slots=True, kw_only=True)
+class FakeDatabase:
+    """One group's and topic's positions, the rows written (partition, offset), and the dead letters.
+
+    refuses: whether the database refuses the row made of a record's value.
+    trouble: raised by every call until it is None again. failures: raised one a call, the first one first.
+    """
+
+    positions: dict[int, FakePosition] = field(default_factory=dict)
+    rows: list[tuple[int, int]] = field(default_factory=list)
+    dead: list[DeadLetter] = field(default_factory=list)
+    refuses: Callable[[bytes | None], bool] = lambda _value: False
+    trouble: Exception | None = None
+    failures: deque[Exception] = field(default_factory=deque)
+    plan: TablePlan = field(default_factory=lambda: fake_plan())
+
+
+class FakeSink:
+    """A consumer's connection to a FakeDatabase."""
+
+    def __init__(
+        self,
+        database: FakeDatabase,
+        *,
+        pipeline: str = "bank/payments",
+        target: str = "public.events",
+        admit: Callable[[int, int], None] = lambda _records, _dead: None,
+    ) -> None:
+        self.database = database
+        self.is_connected = False
+        self._pipeline = pipeline
+        self._target = target
+        self._admit = admit
+
+    async def connect(self) -> TablePlan:
+        self.is_connected = True
+        self._answer()
+        return self.database.plan
+
+    async def stored_partitions(self) -> frozenset[int]:
+        self._answer()
+        return frozenset(self.database.positions)
+
+    async def initialize(self, offsets: Mapping[int, int], *, first_start: bool) -> None:
+        self._answer()
+        stored = self.database.positions
+        if first_start and stored:
+            return
+        for partition in offsets.keys() - stored.keys():
+            stored[partition] = FakePosition(
+                epoch=0, owner=uuid4(), next_offset=offsets[partition], pipeline=self._pipeline, target=self._target
+            )
+
+    async def claim(self, partitions: Iterable[int]) -> Mapping[int, Claim]:
+        self._answer()
+        wanted = sorted(set(partitions))
+        stored = self.database.positions
+        if not stored.keys() >= set(wanted):
+            self._fail(SinkUnavailable("PositionMissing", f"{wanted}"))
+        if any((stored[p].pipeline, stored[p].target) != (self._pipeline, self._target) for p in wanted):
+            self._fail(SinkBroken("Conflict", "the group and topic are used for another table or pipeline"))
+        for p in wanted:
+            stored[p] = replace(stored[p], epoch=stored[p].epoch + 1, owner=uuid4())
+        return {p: self._claim_of(p) for p in wanted}
+
+    async def write(self, batch: Batch) -> WriteReceipt:
+        self._answer()
+        self._check(batch.claims)
+        rows: list[tuple[int, int]] = []
+        dead = [letter for chunk in batch.chunks for letter in chunk.dead]
+        refused = [letter for chunk in batch.chunks for letter in self._sort_rows(chunk, rows)]
+        try:
+            self._admit(batch.records, len(dead) + len(refused))
+        except SinkBroken as broken:
+            self._fail(broken)
+        self.database.rows += rows
+        self.database.dead += dead + refused
+        for partition, offset in batch.next_offsets.items():
+            self._move(partition, offset)
+        return WriteReceipt(
+            next_offsets=dict(batch.next_offsets),
+            rows=len(rows),
+            dead_letters=len(dead) + len(refused),
+            retries=len(refused),
+            copies=1 + len(refused),
+            commit_s=0.001,
+            took_s=0.01,
+        )
+
+    async def skip_to(self, claim: Claim, next_offset: int) -> Claim:
+        self._answer()
+        self._check({claim.partition: claim})
+        self._move(claim.partition, next_offset)
+        return replace(claim, next_offset=next_offset)
+
+    def terminate(self) -> None:
+        self.is_connected = False
+
+    async def close(self) -> None:
+        self.is_connected = False
+
+    def _answer(self) -> None:
+        if not self.is_connected:
+            raise SinkUnavailable("ConnectionLost", "not connected to the database")
+        if self.database.failures:
+            self._fail(self.database.failures.popleft())
+        if self.database.trouble is not None:
+            self._fail(self.database.trouble)
+
+    def _fail(self, error: Exception) -> None:
+        self.is_connected = isinstance(error, Fenced)
+        raise error
+
+    def _check(self, claims: Mapping[int, Claim]) -> None:
+        lost = tuple(sorted(p for p, claim in claims.items() if claim != self._claim_of(p)))
+        if lost:
+            raise Fenced(lost)
+
+    def _claim_of(self, partition: int) -> Claim:
+        row = self.database.positions[partition]
+        return Claim(partition=partition, epoch=row.epoch, owner=row.owner, next_offset=row.next_offset)
+
+    def _move(self, partition: int, offset: int) -> None:
+        self.database.positions[partition] = replace(self.database.positions[partition], next_offset=offset)
+
+    def _sort_rows(self, chunk: EncodedChunk, rows: list[tuple[int, int]]) -> list[DeadLetter]:
+        source, refused = chunk.source, []
+        for index in (index for group in chunk.groups for index in group.record_index):
+            offset, value = source.offsets[index], source.values[index]
+            if self.database.refuses(value):
+                refused.append(
+                    DeadLetter(
+                        partition=source.partition,
+                        offset=offset,
+                        reason=Reason.CONSTRAINT,
+                        message="refused",
+                        value=value,
+                    )
+                )
+            else:
+                rows.append((source.partition, offset))
+        return refused
+
+
+def fake_plan() -> TablePlan:
+    """A table (id bigint, note text) filled by name."""
+    return TablePlan(
+        schema="public",
+        table="events",
+        columns=(_planned("id", "int8"), _planned("note", "text")),
+        copy_format=CopyFormat.BINARY,
+        unknown_fields=UnknownFieldPolicy.IGNORE,
+    )
+
+
+def _planned(name: str, type_name: str) -> PlannedColumn:
+    column = CatalogColumn(
+        name=name,
+        type_name=type_name,
+        is_array=False,
+        type_modifier=-1,
+        is_not_null=False,
+        has_default=False,
+        is_writable=True,
+        type_sql=type_name,
+    )
+    return PlannedColumn(column=column, source=ColumnSource.PATH, path=(name,))
