@@ -20,7 +20,7 @@ MAX_PREFETCH_KIB = 32 * 1024
 
 MIN_PREFETCH_KIB = 1024
 
-PREFETCH_RECORDS = 60_000
+PREFETCH_RECORDS = 100_000
 """Records fetched ahead: each costs librdkafka some 400 bytes beyond its value, which the limit in bytes ignores."""
 
 OWNED: Mapping[str, str] = MappingProxyType(

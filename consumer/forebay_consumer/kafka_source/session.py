@@ -55,6 +55,7 @@ class Session:
         self._reading: dict[int, Beginning] = {}
         self._to_seek: dict[int, Beginning] = {}
         self._suspects: dict[int, Suspect] = {}
+        self._halted: set[int] = set()
         self._throttled = False
         self.was_assigned = False
 
@@ -111,7 +112,7 @@ class Session:
         """Seek where it was asked for. A partition just assigned may refuse for a moment (_STATE): it stays pending."""
         for partition, beginning in list(self._to_seek.items()):
             try:
-                self._consumer.seek(TopicPartition(self._topic, partition, beginning.next_offset))
+                self._move(partition, beginning.next_offset)
             except KafkaException as e:
                 log.debug("seek refused", extra={"partition": partition, "error": str(e)})
                 continue
@@ -120,12 +121,24 @@ class Session:
             if not self._throttled:
                 self._resume([partition])
 
+    def _move(self, partition: int, next_offset: int) -> None:
+        top = TopicPartition(self._topic, partition, next_offset)
+        if partition not in self._halted:
+            self._consumer.seek(top)
+            return
+        # With auto.offset.reset=error librdkafka stops such a partition's fetcher for good, and refuses to seek it.
+        self._consumer.incremental_unassign([top])
+        self._consumer.incremental_assign([top])
+        self._consumer.pause([top])
+        self._halted.discard(partition)
+
     # ---- positions without a record
 
     def suspect(self, partition: int, error: KafkaError, now: float) -> bool:
         """Look into an error of a partition; True if it was about its position."""
         if error.code() not in OUT_OF_RANGE:
             return False
+        self._halted.add(partition)
         beginning = self._reading.get(partition)
         if beginning is not None:
             log.info("position without a record", extra={"partition": partition, "error": error.str()})
@@ -216,6 +229,7 @@ class Session:
         for partition in gone:
             self._forget(partition)
         self._assigned.difference_update(gone)
+        self._halted.difference_update(gone)
         self._mirror.forget(gone)
         if gone:
             self._post(Revoked(partitions=gone))
