@@ -19,13 +19,24 @@ from uuid import UUID
 from forebay_api.v1alpha1 import EpochUnit
 
 from forebay_consumer.decode import numbers, times
-from forebay_consumer.decode.json_text import check_document, has_nul_escape, kind_of, read_string, read_utf8
+from forebay_consumer.decode.json_text import (
+    check_document,
+    find_numbers,
+    has_nul_escape,
+    kind_of,
+    read_string,
+    read_utf8,
+)
 from forebay_consumer.decode.rejects import Reject, reject_range, reject_type
 from forebay_consumer.plan import CatalogColumn
 from forebay_consumer.records import Reason
 
 NAME_MAX_BYTES = 63
 """PostgreSQL's NAMEDATALEN - 1: longer values of type `name` are an error in binary COPY."""
+
+_LONG_NUMBER = numbers.NUMERIC_MAX_SCALE
+_LARGE_EXPONENT = re.compile(rb"[eE][+-]?[0-9]{4}")
+"""Only with one of these can a number in jsonb be beyond numeric's limits."""
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9a-fA-F]{32}")
 
@@ -169,9 +180,16 @@ def _read_uuid(text: str) -> UUID:
 # --- json ---
 
 
+_check_jsonb_number = numbers.Numeric(None, 0).read
+"""jsonb keeps its numbers as numeric."""
+
+
 def _check_jsonb(raw: bytes) -> bytes:
     if has_nul_escape(raw):
         raise Reject(Reason.NUL_CHARACTER, r"jsonb cannot hold \u0000")
+    if len(raw) > _LONG_NUMBER or _LARGE_EXPONENT.search(raw):
+        for number in find_numbers(raw):
+            _check_jsonb_number(number)
     return raw
 
 

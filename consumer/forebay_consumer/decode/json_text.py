@@ -29,6 +29,7 @@ _check_any = msgspec.json.Decoder(msgspec.Raw).decode
 
 _KINDS = {ord('"'): "a string", ord("{"): "an object", ord("["): "an array", ord("t"): "true", ord("f"): "false"}
 _STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]+|\\.)*(?:"|\\?\Z)|[\[{]|[\]}]', re.DOTALL)
+_STRING_OR_NUMBER = re.compile(rb'"(?:[^"\\]+|\\.)*"|-?[0-9][0-9.eE+-]*', re.DOTALL)
 _NUL_ESCAPE = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
@@ -70,6 +71,11 @@ def read_string(raw: bytes, expected: str) -> str:
 def has_nul_escape(raw: bytes) -> bool:
     r"""Whether a string inside holds \u0000, which PostgreSQL's text and jsonb cannot."""
     return b"\\u0000" in raw and _NUL_ESCAPE.search(raw) is not None
+
+
+def find_numbers(raw: bytes) -> list[bytes]:
+    """All numbers anywhere inside a slice."""
+    return [match[0] for match in _STRING_OR_NUMBER.finditer(raw) if match[0][0] != 0x22]
 
 
 def read_utf8(data: bytes) -> str:

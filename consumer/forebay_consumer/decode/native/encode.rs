@@ -280,7 +280,7 @@ fn write_value(column: &Column, record: &[u8], slot: Span, out: &mut Vec<u8>) ->
     }
     match (column.kind, slot.token) {
         (Kind::Json, token) => write_json(&[], record, slot, token, out),
-        (Kind::Jsonb, token) if !slot.has_nul => write_json(&[1], record, slot, token, out),
+        (Kind::Jsonb, token) if !slot.is_odd => write_json(&[1], record, slot, token, out),
         (Kind::Bool, Token::True) => put(&[1], out),
         (Kind::Bool, Token::False) => put(&[0], out),
         (kind, Token::Number) => write_number(column, kind, text, out),
@@ -333,7 +333,7 @@ fn write_string(column: &Column, text: &[u8], slot: Span, out: &mut Vec<u8>) -> 
 }
 
 fn write_text(column: &Column, text: &[u8], slot: Span, out: &mut Vec<u8>) -> Option<()> {
-    if slot.has_nul {
+    if slot.is_odd {
         return None;
     }
     if !slot.has_escape && (column.limit == 0 || text.len() <= column.limit as usize) {

@@ -24,24 +24,24 @@ pub struct Span {
     pub end: usize,
     /// A string with escapes, or a value that has one inside.
     pub has_escape: bool,
-    /// A \u0000 among them.
-    pub has_nul: bool,
+    /// A \u0000 inside, or a number that numeric may not hold: not for text and jsonb.
+    pub is_odd: bool,
 }
 
 impl Span {
-    pub const MISSING: Span = Span { token: Token::Missing, start: 0, end: 0, has_escape: false, has_nul: false };
+    pub const MISSING: Span = Span { token: Token::Missing, start: 0, end: 0, has_escape: false, is_odd: false };
 }
 
 pub struct Cursor<'a> {
     pub bytes: &'a [u8],
     pub at: usize,
     has_escape: bool,
-    has_nul: bool,
+    is_odd: bool,
 }
 
 impl<'a> Cursor<'a> {
     pub fn new(bytes: &'a [u8]) -> Cursor<'a> {
-        Cursor { bytes, at: 0, has_escape: false, has_nul: false }
+        Cursor { bytes, at: 0, has_escape: false, is_odd: false }
     }
 
     #[inline(always)]
@@ -73,11 +73,11 @@ impl<'a> Cursor<'a> {
     #[inline]
     pub fn value(&mut self) -> Option<Span> {
         self.has_escape = false;
-        self.has_nul = false;
+        self.is_odd = false;
         let start = self.at;
         let token = self.any(0)?;
         let (start, end) = if token == Token::String { (start + 1, self.at - 1) } else { (start, self.at) };
-        Some(Span { token, start, end, has_escape: self.has_escape, has_nul: self.has_nul })
+        Some(Span { token, start, end, has_escape: self.has_escape, is_odd: self.is_odd })
     }
 
     /// Pass one string and return its bytes between the quotes; None if it has an escape.
@@ -146,7 +146,7 @@ impl<'a> Cursor<'a> {
         let unit = read_hex4(self.bytes, self.at)?;
         self.at += 4;
         match unit {
-            0 => self.has_nul = true,
+            0 => self.is_odd = true,
             0xD800..=0xDBFF => {
                 self.expect(b'\\')?;
                 self.expect(b'u')?;
@@ -163,6 +163,7 @@ impl<'a> Cursor<'a> {
 
     #[inline]
     fn number(&mut self) -> Option<Token> {
+        let start = self.at;
         if self.peek() == b'-' {
             self.at += 1;
         }
@@ -180,8 +181,11 @@ impl<'a> Cursor<'a> {
             if matches!(self.peek(), b'+' | b'-') {
                 self.at += 1;
             }
+            let exponent = self.at;
             self.digits()?;
+            self.is_odd |= self.at - exponent > 3;
         }
+        self.is_odd |= self.at - start > 1000;
         // What follows (a comma, a bracket, space, the end) is the caller's to judge: "01" fails there.
         Some(Token::Number)
     }
