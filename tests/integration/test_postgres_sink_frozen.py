@@ -30,6 +30,16 @@ async def rig(database: DatabaseFactory, tmp_path: Path) -> AsyncIterator[SinkRi
         sink.terminate()
 
 
+def slow_commit(seconds: int) -> tuple[str, str]:
+    """DDL that makes each COMMIT of a row last so long."""
+    return (
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ "
+        f"BEGIN PERFORM pg_sleep({seconds}); RETURN NULL; END $$",
+        "CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON events DEFERRABLE INITIALLY DEFERRED "
+        "FOR EACH ROW EXECUTE FUNCTION slow()",
+    )
+
+
 def wire(sink: PostgresSink) -> Any:
     """The client library's connection of a sink."""
     assert sink._session is not None
@@ -165,12 +175,7 @@ async def test_a_frozen_session_of_another_role_is_named_with_the_grant(rig: Sin
 
 
 async def test_a_write_cancelled_in_its_commit_sends_no_cancel_request(rig: SinkRig) -> None:
-    await rig.run(
-        KEYED,
-        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(1); RETURN NULL; END $$",
-        "CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON events DEFERRABLE INITIALLY DEFERRED "
-        "FOR EACH ROW EXECUTE FUNCTION slow()",
-    )
+    await rig.run(KEYED, *slow_commit(1))
     sink, claims = await rig.claimed()
     pid = wire(sink).get_server_pid()
     writing = asyncio.ensure_future(sink.write(rows_batch(claims, rows_chunk([(1, "x")]))))
@@ -187,12 +192,7 @@ async def test_a_commit_that_outlasts_its_limit_has_an_unknown_outcome(
     rig: SinkRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(door, "COMMIT_LIMIT_S", 0.3)
-    await rig.run(
-        KEYED,
-        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(2); RETURN NULL; END $$",
-        "CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON events DEFERRABLE INITIALLY DEFERRED "
-        "FOR EACH ROW EXECUTE FUNCTION slow()",
-    )
+    await rig.run(KEYED, *slow_commit(2))
     sink, claims = await rig.claimed()
     with pytest.raises(SinkUnavailable) as seen:
         await sink.write(rows_batch(claims, rows_chunk([(1, "x")])))
@@ -201,3 +201,17 @@ async def test_a_commit_that_outlasts_its_limit_has_an_unknown_outcome(
     await successor.connect()
     claims = dict(await successor.claim([0]))
     assert claims[0].next_offset == await rig.value("SELECT count(*) FROM events")
+
+
+async def test_terminate_during_a_commit_leaves_its_outcome_to_the_next_claim(rig: SinkRig) -> None:
+    await rig.run(KEYED, *slow_commit(1))
+    sink, claims = await rig.claimed()
+    pid = wire(sink).get_server_pid()
+    writing = asyncio.ensure_future(sink.write(rows_batch(claims, rows_chunk([(1, "x")]))))
+    await wait_for(rig, "pid = $2 AND query = 'COMMIT' AND wait_event = 'PgSleep'", pid)
+    sink.terminate()
+    with pytest.raises(SinkUnavailable) as seen:
+        await writing
+    assert seen.value.outcome_unknown
+    _, again = await rig.claimed()
+    assert again[0].next_offset == await rig.value("SELECT count(*) FROM events")
