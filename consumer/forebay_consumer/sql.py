@@ -5,8 +5,6 @@ Pure: text only. Parameters are asyncpg's $n; arrays carry one entry a partition
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from forebay_consumer.plan import CopyFormat
 
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
@@ -28,11 +26,6 @@ def quote_identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def quote_literal(text: str) -> str:
-    """text as an SQL string literal (standard_conforming_strings)."""
-    return "'" + text.replace("'", "''") + "'"
-
-
 def split_table(name: str) -> tuple[str, str]:
     """`schema.table` or `table` (then in schema public) as (schema, table), unquoted."""
     schema, dot, table = name.partition(".")
@@ -51,11 +44,6 @@ def copy_frame(copy_format: CopyFormat) -> tuple[bytes, bytes]:
     if copy_format is CopyFormat.BINARY:
         return COPY_BINARY_HEADER, COPY_BINARY_TRAILER
     return b"", b""
-
-
-def build_values_list(columns: Iterable[str]) -> str:
-    """Column names, quoted and separated by commas."""
-    return ", ".join(quote_identifier(column) for column in columns)
 
 
 SET_SESSION = """
