@@ -16,7 +16,7 @@ class Symptom:
     """An error as it came out of the client library.
 
     kind: the exception's class name. sqlstate: five characters, None when the error was not made by a server.
-    context, detail: the server's, may be in any language. source_function: the server's C function.
+    context, detail: the server's, may be in any language.
     """
 
     kind: str
@@ -27,7 +27,6 @@ class Symptom:
     table: str | None = None
     column: str | None = None
     constraint: str | None = None
-    source_function: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

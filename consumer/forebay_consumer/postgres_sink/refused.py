@@ -45,7 +45,6 @@ def symptom_of(error: Exception) -> Symptom:
         table=error.table_name,
         column=error.column_name,
         constraint=error.constraint_name,
-        source_function=error.server_source_function,
     )
 
 
