@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from confluent_kafka import (
+    Consumer,
     ConsumerGroupState,
-    ConsumerGroupTopicPartitions,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -51,6 +51,8 @@ _LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # li
 ClientConfig = Callable[[Pipeline], Mapping[str, str]]
 """librdkafka properties (SASL, TLS) for a pipeline's brokers, without bootstrap.servers."""
 
+ConfigKey = tuple[tuple[str, str], ...]
+
 
 class KafkaLag:
     """LagReader over Kafka's admin protocol. One client for each set of brokers and credentials."""
@@ -58,7 +60,8 @@ class KafkaLag:
     def __init__(self, config_for: ClientConfig = lambda _: {}, timeout_s: float = REQUEST_TIMEOUT_S) -> None:
         self._config_for = config_for
         self._timeout_s = timeout_s
-        self._clients: dict[tuple[tuple[str, str], ...], AdminClient] = {}
+        self._clients: dict[ConfigKey, AdminClient] = {}
+        self._commit_readers: dict[ConfigKey, Consumer] = {}
 
     async def read_lag(self, pipeline: Pipeline) -> LagSample:
         """Partitions first, then commits and the group, then log starts and ends. Raises LagUnavailable."""
@@ -67,7 +70,7 @@ class KafkaLag:
             client = self._client(pipeline)
             partitions = await self._read_partitions(client, source.topic)
             commits, group = await asyncio.gather(
-                self._read_commits(client, source.group, source.topic, partitions),
+                self._read_commits(pipeline, source.topic, partitions),
                 self._read_group(client, source.group, source.topic),
             )
             starts, ends = await asyncio.gather(
@@ -80,15 +83,18 @@ class KafkaLag:
         return LagSample(taken_at=datetime.now(UTC), partitions=offsets, group=group)
 
     def _client(self, pipeline: Pipeline) -> AdminClient:
-        config: dict[str, str | int | float | bool] = {
+        config = self._config(pipeline)
+        key = _key(config)
+        if key not in self._clients:
+            self._clients[key] = AdminClient(config)
+        return self._clients[key]
+
+    def _config(self, pipeline: Pipeline) -> dict[str, str | int | float | bool]:
+        return {
             **_QUIET,
             **self._config_for(pipeline),
             "bootstrap.servers": pipeline.spec.source.bootstrap_servers,
         }
-        key = tuple(sorted((name, str(value)) for name, value in config.items()))
-        if key not in self._clients:
-            self._clients[key] = AdminClient(config)
-        return self._clients[key]
 
     async def _read_partitions(self, client: AdminClient, topic: str) -> tuple[int, ...]:
         futures = client.describe_topics(TopicCollection([topic]), request_timeout=self._timeout_s)
@@ -96,19 +102,26 @@ class KafkaLag:
         return tuple(sorted(p.id for p in description.partitions))
 
     async def _read_commits(
-        self, client: AdminClient, group: str, topic: str, partitions: tuple[int, ...]
+        self, pipeline: Pipeline, topic: str, partitions: tuple[int, ...]
     ) -> Mapping[int, int | None]:
-        """Partition → commit, None if there is none; a partition whose answer is missing has no key."""
-        asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, p) for p in partitions])
-        futures = client.list_consumer_group_offsets([asked], request_timeout=self._timeout_s)
-        try:
-            answer = await asyncio.wrap_future(futures[group])
-        except KafkaException as e:
-            if _name(e) == _MISSING_GROUP:
-                return dict.fromkeys(partitions)
-            raise
-        found = (tp for tp in answer.topic_partitions if tp.error is None)
+        """Partition → commit, None if there is none; a partition whose answer is missing has no key.
+
+        Asked through a consumer that never joins the group: AdminClient.list_consumer_group_offsets kills the process
+        with SIGSEGV when the coordinator has moved or is just starting (librdkafka#5040: it asks a group handle that an
+        admin client does not have to find the coordinator again).
+        """
+        reader = self._commit_reader(pipeline)
+        asked = [TopicPartition(topic, p) for p in partitions]
+        answer = await asyncio.to_thread(reader.committed, asked, self._timeout_s)
+        found = (tp for tp in answer if tp.error is None)
         return {tp.partition: tp.offset if tp.offset >= 0 else None for tp in found}
+
+    def _commit_reader(self, pipeline: Pipeline) -> Consumer:
+        config = {**self._config(pipeline), "group.id": pipeline.spec.source.group, "enable.auto.commit": "false"}
+        key = _key(config)
+        if key not in self._commit_readers:
+            self._commit_readers[key] = Consumer(config)
+        return self._commit_readers[key]
 
     async def _read_group(self, client: AdminClient, group: str, topic: str) -> GroupView | None:
         futures = client.describe_consumer_groups([group], request_timeout=self._timeout_s)
@@ -139,6 +152,10 @@ class KafkaLag:
         pairs = [(tp.partition, asyncio.wrap_future(future)) for tp, future in futures.items()]
         answers = await asyncio.gather(*(future for _, future in pairs), return_exceptions=True)
         return {p: _offset(answer) for (p, _), answer in zip(pairs, answers, strict=True)}
+
+
+def _key(config: Mapping[str, object]) -> ConfigKey:
+    return tuple(sorted((name, str(value)) for name, value in config.items()))
 
 
 def _offset(answer: Any) -> int | None:
