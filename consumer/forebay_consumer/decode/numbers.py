@@ -66,6 +66,15 @@ def floor_scaled(parts: Parts, power: int, max_digits: int) -> int | None:
 
 def read_integer(raw: bytes, low: int, high: int) -> int:
     """A whole number within [low, high]; 1.0 and 1e3 are whole, 1.5 is not."""
+    is_plain = len(raw) < 20 and raw.removeprefix(b"-").isdigit()
+    value = int(raw) if is_plain else _read_unusual_integer(raw)
+    if value is None or not low <= value <= high:
+        reject_range("the number is outside the column's range")
+    return value
+
+
+def _read_unusual_integer(raw: bytes) -> int | None:
+    """None: more digits than any integer type has."""
     if not is_number(raw):
         reject_type("a whole number", kind_of(raw))
     parts = split_number(raw.decode())
@@ -73,10 +82,7 @@ def read_integer(raw: bytes, low: int, high: int) -> int:
     exponent = parts.exponent + len(parts.digits) - len(significant)
     if significant and exponent < 0:
         reject_type("a whole number", "a number with a fraction")
-    value = floor_scaled(Parts(parts.negative, significant, exponent), 0, 19)
-    if value is None or not low <= value <= high:
-        reject_range("the number is outside the column's range")
-    return value
+    return floor_scaled(Parts(parts.negative, significant, exponent), 0, 19)
 
 
 def read_float8(raw: bytes) -> float:

@@ -26,9 +26,9 @@ pub struct Group {
     pub record_index: Vec<u64>,
 }
 
-/// What the key at one place of an object was last time, and the field it meant.
+/// What the key at one place of an object was last time (with its quotes), and the field it meant.
 struct Guess {
-    key: Vec<u8>,
+    quoted: Vec<u8>,
     field: Option<usize>,
 }
 
@@ -82,6 +82,9 @@ impl Encoder {
     }
 
     fn encode_record(&mut self, record: &[u8], chunk: &Chunk, index: usize) -> Option<()> {
+        if record.len() > u32::MAX as usize {
+            return None;
+        }
         std::str::from_utf8(record).ok()?;
         self.finder.find(record)?;
         let omitted = self.find_omitted(chunk, index)?;
@@ -172,8 +175,7 @@ impl Finder {
         }
         let mut place = 0;
         loop {
-            let key = cursor.plain_string()?;
-            let field = self.look_up(node, place, key);
+            let field = self.key(cursor, node, place)?;
             place += 1;
             cursor.skip_space();
             cursor.expect(b':')?;
@@ -219,23 +221,27 @@ impl Finder {
         }
     }
 
-    /// The field that a key means, at best without a search: records of a topic mostly have the same keys in the same order.
+    /// Pass a key and say which field it means, at best without a search or even a scan: records of a topic mostly have
+    /// the same keys in the same order.
     #[inline]
-    fn look_up(&mut self, node: usize, place: usize, key: &[u8]) -> Option<usize> {
-        let guesses = &mut self.guesses[node];
-        if let Some(guess) = guesses.get(place) {
-            if guess.key == key {
-                return guess.field;
+    fn key(&mut self, cursor: &mut Cursor, node: usize, place: usize) -> Option<Option<usize>> {
+        let start = cursor.at;
+        if let Some(guess) = self.guesses[node].get(place) {
+            if cursor.bytes[start..].starts_with(&guess.quoted) {
+                cursor.at += guess.quoted.len();
+                return Some(guess.field);
             }
         }
+        let key = cursor.plain_string()?;
         let field = self.nodes[node].fields.iter().position(|field| field.key == key);
-        let guess = Guess { key: key.to_vec(), field };
+        let guess = Guess { quoted: cursor.bytes[start..cursor.at].to_vec(), field };
+        let guesses = &mut self.guesses[node];
         if place < guesses.len() {
             guesses[place] = guess;
         } else if place < MAX_GUESSES {
             guesses.push(guess);
         }
-        field
+        Some(field)
     }
 }
 
@@ -259,7 +265,7 @@ fn write_column(
     };
     let text = number.to_string();
     let token = if matches!(column.kind, Kind::Text | Kind::Name) { Token::String } else { Token::Number };
-    let span = Span { token, start: 0, end: text.len(), ..Span::MISSING };
+    let span = Span { token, start: 0, end: text.len() as u32, ..Span::MISSING };
     write_value(column, text.as_bytes(), span, out)
 }
 
@@ -272,7 +278,7 @@ fn write_null(column: &Column, out: &mut Vec<u8>) -> Option<()> {
 }
 
 fn write_value(column: &Column, record: &[u8], slot: Span, out: &mut Vec<u8>) -> Option<()> {
-    let text = &record[slot.start..slot.end];
+    let text = &record[slot.start as usize..slot.end as usize];
     match slot.token {
         Token::Missing | Token::Null => return write_null(column, out),
         Token::String if !matches!(column.kind, Kind::Json | Kind::Jsonb) => return write_string(column, text, slot, out),
@@ -355,8 +361,8 @@ fn count_characters(text: &[u8]) -> usize {
 
 /// The value exactly as it stands in the record; a string with its quotes.
 fn write_json(prefix: &[u8], record: &[u8], slot: Span, token: Token, out: &mut Vec<u8>) -> Option<()> {
-    let is_string = token == Token::String;
-    let raw = if is_string { &record[slot.start - 1..slot.end + 1] } else { &record[slot.start..slot.end] };
+    let (start, end) = (slot.start as usize, slot.end as usize);
+    let raw = if token == Token::String { &record[start - 1..end + 1] } else { &record[start..end] };
     with_length(out, |out| {
         out.extend_from_slice(prefix);
         out.extend_from_slice(raw);

@@ -20,8 +20,8 @@ pub enum Token {
 #[derive(Clone, Copy)]
 pub struct Span {
     pub token: Token,
-    pub start: usize,
-    pub end: usize,
+    pub start: u32,
+    pub end: u32,
     /// A string with escapes, or a value that has one inside.
     pub has_escape: bool,
     /// A \u0000 inside, or a number that numeric may not hold: not for text and jsonb.
@@ -77,6 +77,7 @@ impl<'a> Cursor<'a> {
         let start = self.at;
         let token = self.any(0)?;
         let (start, end) = if token == Token::String { (start + 1, self.at - 1) } else { (start, self.at) };
+        let (start, end) = (start as u32, end as u32); // Encoder::encode_record leaves longer records alone
         Some(Span { token, start, end, has_escape: self.has_escape, is_odd: self.is_odd })
     }
 
