@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Range:
-    """Inclusive bounds of a number."""
+    """Inclusive bounds of a number. Whole ones only: the API server cuts their fraction where the value is whole."""
 
-    minimum: float
-    maximum: float
+    minimum: int
+    maximum: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +86,7 @@ JSON_PATH = Text(
 )
 HEADER = Text(pattern="[^\\x00]{1,249}", says="a header's name of 1 to 249 characters", max_length=249)
 
-SECONDS = Range(minimum=0.1, maximum=86_400)
+SECONDS = Range(minimum=1, maximum=86_400)
 """Time spans that must not be zero; a day is far above any sensible setting."""
 
 SECONDS_OR_ZERO = Range(minimum=0, maximum=86_400)

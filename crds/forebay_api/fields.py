@@ -256,8 +256,8 @@ def _judge_one(value: Any, bound: Bound) -> str | None:
     match bound:
         case Range():
             if value < bound.minimum:
-                return f"must be at least {bound.minimum:.15g}, is {_show(value)}"
-            return f"must be at most {bound.maximum:.15g}, is {_show(value)}" if value > bound.maximum else None
+                return f"must be at least {bound.minimum}, is {_show(value)}"
+            return f"must be at most {bound.maximum}, is {_show(value)}" if value > bound.maximum else None
         case Text():
             is_legal = len(value) <= bound.max_length and re.fullmatch(bound.pattern, value)
             return None if is_legal else f"must be {bound.says}, is {_show(value)}"

@@ -46,7 +46,7 @@ def judge(body: Any, old: Any = None) -> list[str]:
         return found
     body = _with_defaults(body, schema)
     former = None if old is None else _with_defaults(_without_nulls(old, schema), schema)
-    return [*_list_map_problems(body, schema, "$"), *_broken_rules(body, former, schema, "$")]
+    return [*_list_map_problems(body, schema, "$"), *broken_rules(body, former, schema, "$")]
 
 
 def walk(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -127,7 +127,8 @@ def _compile(rule: str) -> cel.Program:
     return cel.compile(rule)
 
 
-def _broken_rules(value: Any, old: Any, schema: dict[str, Any], path: str) -> Iterator[str]:
+def broken_rules(value: Any, old: Any, schema: dict[str, Any], path: str) -> Iterator[str]:
+    """The messages of the CEL rules, those of all parts included, that do not hold."""
     for rule in schema.get("x-kubernetes-validations", ()):
         is_transition = "oldSelf" in rule["rule"]
         if is_transition and old is None:
@@ -136,4 +137,4 @@ def _broken_rules(value: Any, old: Any, schema: dict[str, Any], path: str) -> It
         if not _compile(rule["rule"]).execute(variables):
             yield f"{path}{rule.get('fieldPath', '')}: {rule['message']}"
     for each, former, child, where in _children(value, old, schema, path):
-        yield from _broken_rules(each, former, child, where)
+        yield from broken_rules(each, former, child, where)

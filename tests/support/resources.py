@@ -86,12 +86,12 @@ GOOD = [
     Good(
         id="breaker-at-its-edges", changes="spec: {sink: {deadLetters: {maxFraction: 1, windowRecords: 5, minimum: 5}}}"
     ),
-    Good(id="whole-float-is-whole", changes="spec: {scaling: {maxReplicas: 3.0}}"),
+    Good(id="whole-float-is-whole", changes="spec: {consumer: {maxRowsPerSecond: 3.0}}"),
     Good(id="scale-to-zero", changes="spec: {scaling: {minReplicas: 0, replicas: 0, mode: Manual}}"),
     Good(id="exactly-one", changes="spec: {scaling: {minReplicas: 1, maxReplicas: 1, capacityPerReplica: 2500.5}}"),
     Good(
         id="timing-of-a-demo",
-        changes="spec: {scaling: {timing: {sampleSeconds: 0.5, fastWindowSeconds: 0.5, scaleInWindowSeconds: 0}}}",
+        changes="spec: {scaling: {timing: {sampleSeconds: 1.5, fastWindowSeconds: 1.5, scaleInWindowSeconds: 0}}}",
     ),
     Good(id="paused-halves", changes="spec: {suspend: true, scaling: {pauseScaleIn: true, pauseScaleOut: false}}"),
 ]

@@ -42,8 +42,16 @@ def test_every_property_of_the_spec_is_a_field_with_the_same_bounds_and_default(
 def test_every_node_is_described_and_typed() -> None:
     nodes = list(crd.walk(crd.load_schema()))
 
-    assert [path for path, node in nodes if not node.get("description", "").strip() or "type" not in node] == []
+    assert [path for path, node in nodes if "description" not in node] == [".metadata"]  # forbidden there
+    assert [path for path, node in nodes if "type" not in node] == []
     assert [path for path, node in nodes if "x-kubernetes-preserve-unknown-fields" in node] == []
+
+
+def test_rules_hold_for_the_defaults_before_these_are_filled() -> None:
+    """The API server refuses the whole definition otherwise."""
+    nodes = [node for _, node in crd.walk(crd.load_schema()) if node.get("default") == {}]
+
+    assert [problem for node in nodes for problem in crd.broken_rules({}, None, node, "$")] == []
 
 
 def test_every_text_and_list_of_the_spec_is_bounded() -> None:
