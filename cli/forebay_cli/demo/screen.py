@@ -16,7 +16,7 @@ from forebay_cli.local.view import PipelineView
 
 SHOWN_EVENTS = 7
 _STEPS = "▁▂▃▄▅▆▇█"
-_BESIDE_CURVES = 34
+_BESIDE_CURVES = 36
 """Columns that labels, numbers and borders take beside a curve."""
 
 
@@ -30,7 +30,7 @@ def build_screen(story: Story, *, now: float, width: int, max_age_s: float) -> R
         parts += [build_consumers(view.consumers, cap=view.cap_rows_per_second), Text()]
         parts += [_build_decision(view), Text()]
     parts.append(build_events(story))
-    title = Text.assemble((" Forebay ", "bold"), "a flood from Kafka into PostgreSQL, exactly once ")
+    title = Text.assemble((" Forebay ", "bold"), "· a flood from Kafka into PostgreSQL, exactly once ")
     return Panel(Group(*parts), title=title, title_align="left", subtitle=_build_footnote(view), border_style="cyan")
 
 
@@ -40,7 +40,7 @@ def build_wave_line(story: Story, *, now: float, cells: int) -> Text:
     wave = story.wave
     phase = wave.phase_at(elapsed)
     here = int(elapsed / wave.seconds * cells) if story.started_at is not None else -1
-    text = Text.assemble((f"{'wave':<9}", "dim"))
+    text = Text.assemble((f"{'wave':<10}", "dim"))
     for cell in range(cells):
         is_flood = wave.phase_at((cell + 0.5) / cells * wave.seconds) is WavePhase.FLOOD
         text.append("█" if is_flood else "▁", "bold white" if cell == here else "blue" if cell < here else "grey37")
@@ -64,7 +64,7 @@ def build_curves(story: Story, *, cells: int, max_age_s: float) -> Table:
     lags = [None if s.lag_records is None else float(s.lag_records) for s in samples]
     counts = [None if s.consumers is None else float(s.consumers) for s in samples]
     table = Table.grid(padding=(0, 1))
-    table.add_column(style="dim", width=8)
+    table.add_column(style="dim", width=9)
     table.add_column(width=cells)
     table.add_column(justify="right")
     table.add_row(

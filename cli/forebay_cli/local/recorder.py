@@ -11,7 +11,7 @@ from typing import Any
 
 from forebay_api.v1alpha1 import Pipeline
 from forebay_operator.errors import Retryable
-from forebay_operator.model import Report
+from forebay_operator.model import Report, Verdict
 from forebay_operator.report import to_status
 
 from forebay_cli.local.files import write_atomically
@@ -51,6 +51,8 @@ class LocalRecorder:
             self._last_problem = None
         self._write(view, None)
         for event in report.events:
+            if event.reason == Verdict.HELD:
+                continue  # comes and goes with every start and stop; the decision in the status says it
             self._say(f"{event.reason}: {event.message}")
         if self._listener is not None:
             self._listener(view, report)
