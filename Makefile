@@ -27,7 +27,7 @@ check: $(READY) ## Everything that reads the code without running it
 	$(BIN)/vulture
 
 bench: $(READY) ## The write path's throughput beside bare loops
-	$(BIN)/python bench/write_path.py $(ARGS)
+	$(BIN)/python -m bench.write_path $(ARGS)
 
 image: ## Container images of the operator and the consumer
 	docker build --target operator --tag $(IMAGE)-operator:$(TAG) .
