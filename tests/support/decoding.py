@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Sequence
 
+import pytest
 from forebay_api.v1alpha1 import (
     ColumnSource,
     ColumnSpec,
@@ -14,7 +16,7 @@ from forebay_api.v1alpha1 import (
     UnknownFieldPolicy,
     UnknownFields,
 )
-from forebay_consumer.decode.native import NativeDecoder, build_native_decoder
+from forebay_consumer.decode.native import LIBRARY, NativeDecoder, build_native_decoder
 from forebay_consumer.decode.reference import ReferenceDecoder
 from forebay_consumer.plan import CatalogColumn, CopyFormat, TablePlan, build_table_plan
 from forebay_consumer.records import DeadLetter, EncodedChunk, RawChunk, RowGroup
@@ -73,9 +75,11 @@ def plan(catalog: Sequence[CatalogColumn], spec: SinkSpec | None = None) -> Tabl
 
 
 def native(table_plan: TablePlan) -> NativeDecoder:
-    """The native decoder; fails where it was not built or does not serve the plan."""
+    """The native decoder. Skips where it was not built, unless FOREBAY_NATIVE says `require`."""
+    if not LIBRARY.exists() and os.environ.get("FOREBAY_NATIVE") != "require":
+        pytest.skip("no native encoder: put rustc on the PATH and install Forebay again")
     decoder = build_native_decoder(table_plan)
-    assert decoder is not None, "no native encoder: install rustc and reinstall Forebay, or the plan is not served"
+    assert decoder is not None, "the native encoder does not load, or does not serve this plan"
     return decoder
 
 

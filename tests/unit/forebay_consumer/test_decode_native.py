@@ -220,4 +220,4 @@ def test_without_the_library_the_reference_serves(monkeypatch: pytest.MonkeyPatc
 
 def test_a_plan_with_an_array_is_left_to_the_reference() -> None:
     assert build_decoder(plan([column("a", "int4", is_array=True)])).decoder_name == "python"
-    assert build_decoder(plan([column("a", "int4")])).decoder_name == "native"
+    assert native(plan([column("a", "int4")])).decoder_name == "native"
