@@ -20,13 +20,12 @@ def main() -> int:
     """Run one consumer."""
     try:
         config = config_from_env(os.environ, default_id=f"{socket.gethostname()}-{os.getpid()}")
+        configure_logs(config.log_level, pipeline=config.pipeline.key, consumer=config.consumer_id)
+        uvloop.run(run_consumer(config))
     except BadConfig as e:
         for problem in e.problems:
             sys.stderr.write(f"{problem}\n")
         return ExitCode.BAD_CONFIG
-    configure_logs(config.log_level, pipeline=config.pipeline.key, consumer=config.consumer_id)
-    try:
-        uvloop.run(run_consumer(config))
     except Exception:
         logging.getLogger(__name__).exception("consumer failed")
         return ExitCode.FATAL

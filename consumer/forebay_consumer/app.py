@@ -46,8 +46,8 @@ async def run_consumer(config: Config) -> None:
     breaker = Breaker(spec.sink.dead_letters)
     telemetry = Telemetry(lambda: _state(status))
     sink = PostgresSink(
-        pipeline=config.pipeline,
-        consumer_id=config.consumer_id,
+        config.pipeline,
+        consumer=config.consumer_id,
         secret_dir=config.sink_secret_dir,
         ca_file=config.sink_ca_file,
         admit=breaker.admit,

@@ -46,7 +46,10 @@ class _Reader:
         self.problems: list[str] = []
 
     def read(self, name: Env, convert: Callable[[str], T], default: T) -> T:
-        """The variable converted, or the default when it is unset or empty; convert raises ValueError with the remedy."""
+        """The variable converted, or the default when it is unset or empty.
+
+        Convert raises ValueError with the remedy.
+        """
         text = self._env.get(name, "")
         if not text:
             return default

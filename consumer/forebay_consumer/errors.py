@@ -18,7 +18,8 @@ class Fatal(ForebayError):
 class SinkUnavailable(Retryable):
     """The database cannot be reached, is starting, is read-only, or the connection broke: reconnect and claim again.
 
-    reason: CamelCase word for /state. outcome_unknown: a COMMIT was under way; only the next claim tells what became of it.
+    reason: CamelCase word for /state. outcome_unknown: a COMMIT was under way; only the next claim tells what became
+    of it.
     """
 
     def __init__(self, reason: str, message: str, *, outcome_unknown: bool = False) -> None:
@@ -41,7 +42,8 @@ class SinkBroken(Retryable):
 
 
 class Fenced(Retryable):
-    """Another consumer has claimed a partition of the batch, or its position is not the expected one; nothing was written.
+    """Another consumer has claimed a partition of the batch, or its position is not the expected one; nothing was
+    written.
 
     partitions: those whose claim no longer holds (empty when it could not be told).
     """
@@ -60,7 +62,10 @@ class SourceUnavailable(Retryable):
 
 
 class BadConfig(ForebayError):
-    """The environment, the pipeline file or a Secret's folder is wrong; problems lists every one of them, each with its field."""
+    """The environment, the pipeline file or a Secret's folder is wrong.
+
+    Problems lists every one of them, each with its field.
+    """
 
     def __init__(self, problems: tuple[str, ...]) -> None:
         super().__init__("; ".join(problems))

@@ -22,9 +22,8 @@ def reasons_not_ready(state: ConsumerState) -> tuple[str, ...]:
         reasons.append(f"sink: {reason}: {state.sink.message or 'the database has not been reached yet'}")
     if state.source_message is not None:
         reasons.append(f"source: {state.source_message}")
-    for partition in state.partitions:
-        if partition.state is PartitionState.STOPPED:
-            reasons.append(f"partition {partition.partition}: {partition.why}")
+    stopped = (p for p in state.partitions if p.state is PartitionState.STOPPED)
+    reasons.extend(f"partition {p.partition}: {p.why}" for p in stopped)
     return tuple(reasons)
 
 

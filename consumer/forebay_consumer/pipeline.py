@@ -39,7 +39,7 @@ from forebay_consumer.ports import (
     Wanted,
 )
 from forebay_consumer.records import Batch, Claim, RawChunk, WriteReceipt
-from forebay_consumer.retry import Backoff, broken_pause_s
+from forebay_consumer.retry import AWAY, BROKEN, Backoff
 from forebay_consumer.status import Status
 
 FENCE_DELAY_S = 1.0
@@ -85,7 +85,8 @@ class Pipeline:
         self._policy = BatchPolicy(ceiling_rows=self._cap.burst_rows if self._cap else None)
         self._decoder: Decoder | None = None
         self._lost: list[PositionLost] = []
-        self._backoff = Backoff()
+        self._away = Backoff(AWAY)
+        self._broken = Backoff(BROKEN)
         self._wake = asyncio.Event()
         self._drain_asked = asyncio.Event()
         self._arrived_at = around.now()
@@ -168,10 +169,10 @@ class Pipeline:
                 await self._connect()
                 await self._serve()
             except SinkUnavailable as e:
-                pause_s = self._backoff.next_s(self._around.jitter())
+                pause_s = self._away.next_s(self._around.jitter())
                 await self._interrupt(SinkHealth.AWAY, e.reason, e.message)
             except SinkBroken as e:
-                pause_s = broken_pause_s(self._around.jitter())
+                pause_s = self._broken.next_s(self._around.jitter())
                 await self._interrupt(SinkHealth.BROKEN, e.reason, e.message)
             else:
                 return
@@ -226,9 +227,7 @@ class Pipeline:
             await self._source.begin(
                 {p: Beginning(next_offset=claim.next_offset, claim_id=claim_id) for p, claim in claims.items()}
             )
-            self._backoff.reset()
-        if self._status.sink_ready(written=False):
-            log.info("sink ready")
+        self._ready(written=False)
 
     async def _initialize(self, partitions: tuple[int, ...]) -> None:
         """Store a position for partitions without one: by startFrom at the very first start, else the log's start."""
@@ -312,11 +311,15 @@ class Pipeline:
         self._source.commit(receipt)
         self._breaker.written(batch.records, receipt.dead_letters)
         self._policy = self._policy.after_write(batch.records, receipt.took_s)
-        self._backoff.reset()
         self._status.written(batch, receipt, now)
-        if self._status.sink_ready(written=True):
-            log.info("sink ready")
+        self._ready(written=True)
         self._around.on_receipt(receipt)
+
+    def _ready(self, *, written: bool) -> None:
+        self._away.reset()
+        if self._status.sink_ready(written=written):
+            self._broken.reset()
+            log.info("sink ready")
 
     async def _on_fenced(self, batch: Batch, fence: Fenced) -> None:
         """Somebody else owns some of the batch: let go of those for a while, claim the others again at once."""
@@ -343,7 +346,10 @@ def describe_loss(event: PositionLost) -> str:
     if event.position < event.log_start:
         gone = event.log_start - event.position
         return (
-            f"retention removed {gone} unwritten records: position {event.position}, the log starts at {event.log_start}; "
-            f"set spec.source.onPositionLost: SkipToEarliest, or {remedy}"
+            f"retention removed {gone} unwritten records: position {event.position}, "
+            f"the log starts at {event.log_start}; set spec.source.onPositionLost: SkipToEarliest, or {remedy}"
         )
-    return f"position {event.position} lies beyond the log's end {event.log_end}: the topic was made anew or truncated; {remedy}"
+    return (
+        f"position {event.position} lies beyond the log's end {event.log_end}: "
+        f"the topic was made anew or truncated; {remedy}"
+    )

@@ -75,7 +75,10 @@ class Wanted:
 
 
 class Source(Protocol):
-    """A member of the consumer group. One thread of its own touches the client; every method may be called from the loop only."""
+    """A member of the consumer group. One thread of its own touches the client.
+
+    Every method may be called from the loop only.
+    """
 
     async def start(self) -> None:
         """Join the group. Returns at once; an unreachable broker is reported by SourceTrouble, never raised."""
@@ -108,7 +111,10 @@ class Source(Protocol):
         """(log start, log end) of each partition. Raises SourceUnavailable."""
 
     def commit(self, receipt: WriteReceipt) -> None:
-        """Mirror written positions to Kafka, in the background, newest wins, at most once a second. Never fails, never blocks."""
+        """Mirror written positions to Kafka, in the background, newest wins, at most once a second.
+
+        Never fails, never blocks.
+        """
 
     def mirror_claims(self, claims: Iterable[Claim]) -> None:
         """Mirror the positions of claimed partitions, also backwards, also when nothing was read from them."""
@@ -127,11 +133,15 @@ class Decoder(Protocol):
 class Sink(Protocol):
     """The database. One connection (one lane); methods are never called concurrently, except `terminate`.
 
-    Every method may raise SinkUnavailable or SinkBroken; after either the connection is gone, and `connect` starts anew.
+    Every method may raise SinkUnavailable or SinkBroken; after either the connection is gone, and `connect` starts
+    anew.
     """
 
     async def connect(self) -> TablePlan:
-        """Read credentials again, connect to a writable primary, make the schema, describe the table. Closes a former connection."""
+        """Read credentials again, connect to a writable primary, make the schema, describe the table.
+
+        Closes a former connection.
+        """
 
     async def stored_partitions(self) -> frozenset[int]:
         """Partitions of this group and topic that have a position; empty before the first start."""

@@ -19,7 +19,8 @@ class Held:
     """One assigned partition.
 
     claim: None while it is not claimed. read_next: next offset expected from Kafka.
-    last_written: highest position this process has known, kept over re-claims: what a failover took back is measured by it.
+    last_written: highest position this process has known, kept over re-claims: what a failover took back is measured
+    by it.
     not_before: a fenced partition is claimed again only from this moment on. fences: in a row, without a write between.
     stopped: why it is not read at all, for people.
     """
@@ -83,7 +84,10 @@ class Positions:
         return self._claim_id, rewound
 
     def unclaim(self, partitions: Iterable[int]) -> None:
-        """The claims no longer count (reconnect): chunks read under them are dropped, and the partitions are claimable."""
+        """The claims no longer count (reconnect).
+
+        Chunks read under them are dropped, and the partitions are claimable.
+        """
         for partition in partitions:
             if partition in self._held:
                 self._held[partition] = replace(self._held[partition], claim=None, claim_id=0)
@@ -103,7 +107,10 @@ class Positions:
             self._held[partition] = replace(held, claim=None, claim_id=0, stopped=why)
 
     def accept(self, chunk: RawChunk) -> bool:
-        """Is the chunk read under the present claim and next in order? Counts gaps (legal: compaction, transactions)."""
+        """Is the chunk read under the present claim and next in order? Counts gaps (legal.
+
+        Compaction, transactions).
+        """
         held = self._held.get(chunk.partition)
         if held is None or held.claim is None or held.claim_id != chunk.claim_id:
             return False

@@ -141,9 +141,11 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriteReceipt:
-    """Proof of a commit. Only `Sink.write` makes one; `Source.commit` takes nothing else, so nothing is committed unwritten.
+    """Proof of a commit. Only `Sink.write` makes one; `Source.commit` takes nothing else, so nothing is committed
+    unwritten.
 
-    rows, dead_letters: what the transaction wrote. retries: transactions rolled back before this one because of bad rows.
+    rows, dead_letters: what the transaction wrote. retries: transactions rolled back before this one because of bad
+    rows.
     copies: COPY statements sent for this batch, failed ones included.
     commit_s: time of the COMMIT alone; took_s: from BEGIN of the first attempt to the end of COMMIT.
     """

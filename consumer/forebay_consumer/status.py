@@ -81,7 +81,10 @@ class Status:
         self._written.reset(now)
 
     def state(self, *, now: float, wall_ms: float, wall_iso: str) -> ConsumerState:
-        """The present state. now: monotonic seconds; wall_ms: milliseconds since 1970; wall_iso: the same as ISO 8601."""
+        """The present state. now: monotonic seconds; wall_ms: milliseconds since 1970; wall_iso.
+
+        The same as ISO 8601.
+        """
         if self._sink.since is None:
             self._sink = replace(self._sink, since=wall_iso)
         ready = self._sink.health is SinkHealth.READY

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,10 @@ from support.fake_sink import FakeDatabase, FakeSink
 from support.rows import advance, rows_batch, rows_chunk
 from support.sinks import SinkRig, make_pipeline
 
-Admit = Callable[[int, int], None]
+Admit = Callable[[int, int, Sequence[DeadLetter]], None]
 
 
-def admit_all(_records: int, _dead: int) -> None:
+def admit_all(_records: int, _dead: int, _known: object) -> None:
     """A breaker that never opens."""
 
 
@@ -178,7 +178,7 @@ async def test_a_refused_row_becomes_a_dead_letter_and_the_others_are_written(ar
 
 
 async def test_a_batch_that_is_not_admitted_is_rolled_back_and_the_connection_is_gone(arena: Arena) -> None:
-    def refuse(records: int, dead: int) -> None:
+    def refuse(records: int, dead: int, _known: object) -> None:
         if dead:
             raise SinkBroken("Breaker", f"{dead} of {records}")
 

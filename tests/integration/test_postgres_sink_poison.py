@@ -145,7 +145,7 @@ async def test_a_batch_of_which_every_row_is_refused_stops_the_pipeline(rig: Sin
 async def test_the_breaker_is_asked_before_commit_and_stops_the_search(rig: SinkRig) -> None:
     asked: list[tuple[int, int]] = []
 
-    def admit(records: int, dead: int) -> None:
+    def admit(records: int, dead: int, _known: object) -> None:
         asked.append((records, dead))
         if dead > 10:
             raise SinkBroken("Breaker", "too many")

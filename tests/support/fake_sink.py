@@ -6,7 +6,7 @@ The same contract tests run on it and on a real server. There is no clock and no
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from uuid import UUID, uuid4
 
@@ -53,7 +53,7 @@ class FakeSink:
         *,
         pipeline: str = "bank/payments",
         target: str = "public.events",
-        admit: Callable[[int, int], None] = lambda _records, _dead: None,
+        admit: Callable[[int, int, Sequence[DeadLetter]], None] = lambda _records, _dead, _known: None,
     ) -> None:
         self.database = database
         self.is_connected = False
@@ -99,7 +99,7 @@ class FakeSink:
         dead = [letter for chunk in batch.chunks for letter in chunk.dead]
         refused = [letter for chunk in batch.chunks for letter in self._sort_rows(chunk, rows)]
         try:
-            self._admit(batch.records, len(dead) + len(refused))
+            self._admit(batch.records, len(dead) + len(refused), dead)
         except SinkBroken as broken:
             self._fail(broken)
         self.database.rows += rows

@@ -58,6 +58,15 @@ class SourceReader:
                 return
             self._note(event)
 
+    async def until_event(self) -> None:
+        """Take one event."""
+        seen = len(self.events)
+        await self.until(lambda: len(self.events) > seen)
+
+    async def until_read(self, partition: int, claim_id: int, records: int) -> None:
+        """Take events until so many records were read under the claim."""
+        await self.until(lambda: len(self.offsets(partition, claim_id)) >= records)
+
     async def until_owned(self, partitions: set[int]) -> None:
         """Take events until exactly these are assigned."""
         await self.until(lambda: self.assigned == partitions)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
 from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
@@ -73,7 +74,7 @@ class FakeWorld:
 
 
 class KafkaWorld:
-    """A topic and a group of a real broker. properties: of the client, written where a Secret would be mounted."""
+    """A topic and a group of a real broker."""
 
     def __init__(self, bootstrap: str, partitions: int, *, exists: bool = True) -> None:
         self.spec = SourceSpec(bootstrap_servers=bootstrap, topic=unique_name("source"), group=unique_name("group"))
@@ -84,9 +85,11 @@ class KafkaWorld:
         if exists:
             create_topic(bootstrap, self.spec.topic, partitions)
 
-    def make_source(self, *, buffer_bytes: int = 2**20) -> Source:
-        """As World.make_source."""
-        source = KafkaSource(spec=self.spec, consumer_id=f"member-{len(self._sources)}", buffer_bytes=buffer_bytes)
+    def make_source(self, *, buffer_bytes: int = 2**20, config_dir: Path | None = None) -> KafkaSource:
+        """As World.make_source. config_dir: folder of client properties, as a Secret would be mounted."""
+        source = KafkaSource(
+            spec=self.spec, consumer_id=f"member-{len(self._sources)}", buffer_bytes=buffer_bytes, config_dir=config_dir
+        )
         self._sources.append(source)
         return source
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -23,14 +23,14 @@ from forebay_consumer.postgres_sink.connection import Session, open_session
 from forebay_consumer.postgres_sink.refused import Refused, as_sink_error
 from forebay_consumer.postgres_sink.schema import ensure_schema
 from forebay_consumer.postgres_sink.transaction import Admit, write_batch
-from forebay_consumer.records import Batch, Claim, WriteReceipt
+from forebay_consumer.records import Batch, Claim, DeadLetter, WriteReceipt
 from forebay_consumer.sql import split_table
 
 HOPELESS_RECORDS = 100
 """A batch of at least so many records, all refused, is a mistake of the table or the pipeline and not of the data."""
 
 
-def refuse_hopeless_batches(records: int, dead_letters: int) -> None:
+def refuse_hopeless_batches(records: int, dead_letters: int, _known: Sequence[DeadLetter]) -> None:
     """The check used where the caller has no breaker. Raises SinkBroken."""
     if records >= HOPELESS_RECORDS and dead_letters == records:
         raise SinkBroken(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,8 +20,8 @@ from forebay_consumer.postgres_sink.predecessors import end_frozen_holders
 from forebay_consumer.postgres_sink.refused import Refused
 from forebay_consumer.records import Batch, DeadLetter, WriteReceipt
 
-Admit = Callable[[int, int], None]
-"""(records, dead letters) of a batch before its COMMIT; raises SinkBroken to have it rolled back."""
+Admit = Callable[[int, int, Sequence[DeadLetter]], None]
+"""(records, dead letters, those of them known so far) of a batch before its COMMIT; raises SinkBroken to refuse it."""
 
 LOCATED_RETRIES = 3
 """Whole transactions that are retried without the rows just blamed; then pieces inside savepoints are cheaper."""
@@ -93,19 +93,19 @@ class Writing:
         dead = list(self.dead)
         for index, stream in enumerate(self.streams):
             if in_pieces:
-                judge = partial(self._judge, len(dead))
+                judge = partial(self._judge, tuple(dead))
                 dead += await copy_acceptable_rows(self.session, self.target.plan, stream, self.tally, judge)
             else:
                 await self._copy_whole(index, stream)
-        self._judge(len(dead))
+        self._judge(dead)
         await insert_dead_letters(self.session, self.owner, dead)
         await self._move_positions()
         self.rows = sum(stream.rows for stream in self.streams) - (len(dead) - len(self.dead))
         self.buried = len(dead)
         return await self._commit()
 
-    def _judge(self, known: int, found: int = 0) -> None:
-        self.admit(self.batch.records, known + found)
+    def _judge(self, known: Sequence[DeadLetter], found: int = 0) -> None:
+        self.admit(self.batch.records, len(known) + found, known)
 
     async def _copy_whole(self, index: int, stream: CopyStream) -> None:
         self.tally.copies += 1

@@ -1,0 +1,118 @@
+"""How figures are stored: medians with their spread and the environment as JSON, and a table and a plot made from that.
+
+Nothing here measures. Nothing in docs/benchmarks/ is typed by hand.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "bench" / "results"
+PAGES = ROOT / "docs" / "benchmarks"
+PACKAGES = ("asyncpg", "confluent-kafka", "msgspec", "pgpq", "polars", "uvloop")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """Repeats of one figure."""
+
+    values: Sequence[float]
+    unit: str
+
+    def to_json(self) -> dict[str, object]:
+        """Median, spread and count."""
+        return {
+            "median": round(statistics.median(self.values), 3),
+            "min": round(min(self.values), 3),
+            "max": round(max(self.values), 3),
+            "n": len(self.values),
+            "unit": self.unit,
+        }
+
+
+def describe_environment(**more: object) -> dict[str, object]:
+    """What the figures depend on besides the code."""
+    memory_kb = int(Path("/proc/meminfo").read_text().split()[1])
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return {
+        "cpus": len(os.sched_getaffinity(0)),
+        "memory_gib": round(memory_kb / 2**20, 1),
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in PACKAGES},
+        "date": datetime.now(UTC).date().isoformat(),
+        "commit": commit.stdout.strip(),
+        **more,
+    }
+
+
+def write_results(name: str, title: str, environment: Mapping[str, object], metrics: Mapping[str, Metric]) -> Path:
+    """Store bench/results/NAME.json, and the page and plot made from it; returns the JSON's path."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    PAGES.mkdir(parents=True, exist_ok=True)
+    body = {"environment": dict(environment), "metrics": {key: metric.to_json() for key, metric in metrics.items()}}
+    file = RESULTS / f"{name}.json"
+    file.write_text(json.dumps(body, indent=2) + "\n")
+    (PAGES / f"{name}.svg").write_text(_plot(title, metrics))
+    (PAGES / f"{name}.md").write_text(_page(name, title, environment, metrics))
+    return file
+
+
+def _page(name: str, title: str, environment: Mapping[str, object], metrics: Mapping[str, Metric]) -> str:
+    rows = [
+        f"| {key} | {_number(m, 'median')} | {_number(m, 'min')} | {_number(m, 'max')} | {len(m.values)} | {m.unit} |"
+        for key, m in metrics.items()
+    ]
+    facts = "\n".join(f"- {key}: {value}" for key, value in environment.items())
+    return (
+        f"# {title}\n\nMade by `python -m bench.{name}`; the figures are in `bench/results/{name}.json`. "
+        "Variants of one run are interleaved: compare them with each other, not with another machine's.\n\n"
+        f"![{title}]({name}.svg)\n\n| metric | median | min | max | n | unit |\n|---|---|---|---|---|---|\n"
+        + "\n".join(rows)
+        + f"\n\n## Environment\n\n{facts}\n"
+    )
+
+
+def _number(metric: Metric, which: str) -> str:
+    value = metric.to_json()[which]
+    assert isinstance(value, float | int)
+    return f"{value:,.0f}" if value >= 100 else f"{value:,.2f}"
+
+
+def _plot(title: str, metrics: Mapping[str, Metric]) -> str:
+    """Horizontal bars of the medians, one panel a unit, whiskers from minimum to maximum."""
+    parts: list[str] = []
+    y = 30
+    for unit in dict.fromkeys(m.unit for m in metrics.values()):
+        panel = {k: m for k, m in metrics.items() if m.unit == unit}
+        scale = 380 / max(max(m.values) for m in panel.values())
+        parts.append(f'<text x="8" y="{y + 14}" font-weight="bold">{unit}</text>')
+        y += 22
+        for key, m in panel.items():
+            middle, low, high = statistics.median(m.values) * scale, min(m.values) * scale, max(m.values) * scale
+            colour = "#9aa5b1" if "bare" in key else "#2563eb"
+            parts.append(
+                f'<text x="300" y="{y + 12}" text-anchor="end">{key}</text>'
+                f'<rect x="308" y="{y}" width="{middle:.0f}" height="14" fill="{colour}"/>'
+                f'<path d="M{308 + low:.0f} {y + 7}H{308 + high:.0f}" stroke="#111"/>'
+                f'<text x="{316 + high:.0f}" y="{y + 12}">{_number(m, "median")}</text>'
+            )
+            y += 19
+        y += 10
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="800" height="{y}" font-family="sans-serif" font-size="11">'
+        f'<rect width="800" height="{y}" fill="#fff"/><text x="8" y="18" font-size="14">{title}</text>'
+        + "".join(parts)
+        + "</svg>\n"
+    )
