@@ -25,6 +25,10 @@ PROVED_BY_ANSWER = frozenset({TroubleKind.BROKERS, TroubleKind.CREDENTIALS, Trou
 """What is over when the brokers describe the topic. The group's troubles are over when it assigns."""
 
 
+CLIENT_GOOD_S = 5.0
+"""A client that has not failed for so long while the brokers answer is good: an idle member is assigned nothing."""
+
+
 class Watch:
     """Suspects from the start: a missing topic is silence in the new group protocol."""
 
@@ -36,6 +40,8 @@ class Watch:
         self._suspicious = True
         self._probe: Future[Any] | None = None
         self._probe_at = float("-inf")
+        self._client_failed = False
+        self._client_good_at = float("-inf")
 
     @property
     def kind(self) -> TroubleKind | None:
@@ -45,6 +51,7 @@ class Watch:
     def report(self, trouble: Trouble) -> None:
         """Say it, unless it has been said. Unreachable brokers do not hide refused credentials: they look alike."""
         self._suspicious = True
+        self._client_failed = self._client_failed or trouble.kind is TroubleKind.CLIENT
         hides = trouble.kind is TroubleKind.BROKERS and self.kind in (TroubleKind.CREDENTIALS, TroubleKind.CLIENT)
         if hides or trouble.kind is self.kind:
             return
@@ -67,9 +74,11 @@ class Watch:
 
     def step(self, now: float) -> None:
         """Ask, or take the answer. Never waits."""
+        if self._client_failed:
+            self._client_failed, self._client_good_at = False, now + CLIENT_GOOD_S
         if self._probe is not None:
             if self._probe.done():
-                self._take_answer(self._probe)
+                self._take_answer(self._probe, now)
                 self._probe = None
         elif self._suspicious and now - self._probe_at >= PROBE_EVERY_S:
             self._probe_at = now
@@ -78,7 +87,7 @@ class Watch:
             except (SourceUnavailable, KafkaException):
                 self._probe = None  # no usable client: reported by whoever could not make it
 
-    def _take_answer(self, probe: Future[Any]) -> None:
+    def _take_answer(self, probe: Future[Any], now: float) -> None:
         try:
             probe.result()
         except KafkaException as e:
@@ -86,9 +95,10 @@ class Watch:
             if trouble is not None:
                 self.report(trouble)
             return
-        self._suspicious = False
-        if self.kind in PROVED_BY_ANSWER:
+        is_good_again = self.kind is TroubleKind.CLIENT and now >= self._client_good_at
+        if self.kind in PROVED_BY_ANSWER or is_good_again:
             self._clear()
+        self._suspicious = self.kind is TroubleKind.CLIENT
 
     def _clear(self) -> None:
         self._suspicious = False
