@@ -96,9 +96,7 @@ def _build_decision(view: PipelineView) -> Text:
 def _build_footnote(view: PipelineView | None) -> Text:
     if view is None or view.cap_rows_per_second is None:
         return Text("")
-    return Text(
-        f" each consumer is capped at {view.cap_rows_per_second:,} rows/s, and timing is short, for the demo only "
-    )
+    return Text(f" demo only: at most {view.cap_rows_per_second:,} rows/s a consumer (maxRowsPerSecond), short timing ")
 
 
 def build_events(story: Story) -> Text:

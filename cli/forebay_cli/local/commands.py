@@ -30,9 +30,6 @@ from forebay_cli.pipeline_file import read_pipeline_file
 DOWN_MARGIN_S = 15.0
 """Beyond the grace period: killing stragglers and stopping embedded servers."""
 
-STALE_AFTER_SAMPLES = 5
-"""A status older than so many samples is shown with its age."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpOptions:
@@ -90,8 +87,9 @@ def _servers(
     embedded_options = replace(options.embedded, keep=folder / "embedded" if options.keep else None)
     with run_embedded(pipeline.spec.source.topic, embedded_options) as servers:
         say(f"Kafka listens at {servers.bootstrap}, topic {pipeline.spec.source.topic}")
-        say(f"PostgreSQL listens at {servers.database.host}:{servers.database.port}; to look into it:")
-        say(f"  psql {servers.database.dsn}")
+        db = servers.database
+        say(f"PostgreSQL listens at {db.host}:{db.port}; to look into it:")
+        say(f"  PGPASSWORD=$(cat {servers.secret}/password) psql -h {db.host} -p {db.port} -U {db.user} {db.dbname}")
         places = replace(runtime_options.places, folders=(servers.secret.parent, *runtime_options.places.folders))
         yield replace(runtime_options, places=places, redirect=servers.redirect)
 

@@ -42,15 +42,17 @@ def build_summary(view: PipelineView) -> Table:
     return grid
 
 
-def build_consumers(consumers: tuple[ConsumerLine, ...], *, cap: int | None) -> Table:
-    """One row a consumer, with its busy bar."""
+def build_consumers(consumers: tuple[ConsumerLine, ...], *, cap: int | None) -> RenderableType:
+    """One row a consumer, with its busy bar; below the table what is wrong with each. cap: its rows/s, None = none."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("consumer")
-    table.add_column("state")
-    table.add_column("partitions", justify="right")
-    table.add_column("busy")
-    table.add_column("records/s" if cap is None else f"records/s (cap {cap:,})", justify="right")
-    table.add_column("rows", justify="right")
+    table.add_column("consumer", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    table.add_column("parts", justify="right", no_wrap=True)
+    table.add_column("busy", no_wrap=True, min_width=BAR_CELLS + len(" 100%"))
+    table.add_column("records/s", justify="right", no_wrap=True)
+    table.add_column("cap", justify="right", no_wrap=True)
+    table.add_column("rows", justify="right", no_wrap=True)
+    troubles = Text()
     for line in consumers:
         table.add_row(
             line.name,
@@ -58,11 +60,12 @@ def build_consumers(consumers: tuple[ConsumerLine, ...], *, cap: int | None) -> 
             "?" if line.partitions is None else str(line.partitions),
             show_bar(line.busy_fraction),
             "?" if line.records_per_second is None else f"{line.records_per_second:,.0f}",
+            "none" if cap is None else f"{cap:,}",
             show_count(line.rows),
         )
         if line.trouble:
-            table.add_row("", Text(line.trouble, style="red"))
-    return table
+            troubles.append(f"\n{line.name}: {line.trouble}", "red")
+    return Group(table, troubles) if troubles else table
 
 
 def build_decision(view: PipelineView) -> Text:
