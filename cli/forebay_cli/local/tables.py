@@ -8,7 +8,7 @@ from rich.text import Text
 
 from forebay_cli.local.view import ConditionLine, ConsumerLine, PipelineView
 
-BAR_CELLS = 20
+BAR_CELLS = 16
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _GOOD_WHEN = {"Ready": "True", "Scaling": "True", "LagAvailable": "True", "SinkReady": "True"}
 """Conditions that are good when true; any other one is good when false."""

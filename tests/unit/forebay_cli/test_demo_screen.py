@@ -9,7 +9,7 @@ import pytest
 from forebay_cli.demo.screen import build_line, build_screen, build_sparkline
 from forebay_cli.demo.story import Progress, Story
 from forebay_cli.demo.wave import Wave
-from forebay_cli.local.tables import build_status, show_bar
+from forebay_cli.local.tables import BAR_CELLS, build_status, show_bar
 from forebay_cli.local.view import ConditionLine, ConsumerLine, PipelineView, view_from_plain, view_to_plain
 from rich.console import Console, RenderableType
 
@@ -112,8 +112,8 @@ def test_a_sparkline_scales_and_leaves_unknown_blank() -> None:
     assert build_sparkline([]) == ""
 
 
-@pytest.mark.parametrize(("fraction", "shown"), [(0.0, "0%"), (0.5, "██████████"), (1.7, "100%"), (None, "?")])
+@pytest.mark.parametrize(("fraction", "shown"), [(0.0, "0%"), (0.5, "████████ "), (1.7, "100%"), (None, "?")])
 def test_a_bar_stays_within_its_cells(fraction: float | None, shown: str) -> None:
     text = show_bar(fraction).plain
     assert shown in text
-    assert len(text) == 25
+    assert len(text) == BAR_CELLS + len(" 100%")
