@@ -1,6 +1,11 @@
 """Reads lag and group state from Kafka; the only importer of confluent_kafka here.
 
 KafkaException → LagUnavailable, or None for the partition that it is about.
+
+librdkafka's admin requests to a group's coordinator have two defects, seen with 2.16; what is here avoids both.
+One that times out while the coordinator loads crashes or hangs the process (librdkafka #4605, #5397): so commits are
+read by a consumer that never subscribes, and the group is described only after the coordinator has just answered that.
+And once a broker was away, they are never answered again by the same client: so that client is then replaced.
 What must not live here: what lag means.
 """
 
@@ -28,7 +33,10 @@ from forebay_operator.errors import LagUnavailable
 from forebay_operator.model import GroupState, GroupView, LagSample, PartitionOffsets
 
 REQUEST_TIMEOUT_S = 5.0
-"""Of each request; the three rounds of a sample overlap little, so a sample takes at most three times as long."""
+"""Of each request; a sample makes four rounds of them, so a Kafka that answers late takes at most so much longer."""
+
+DESCRIBE_TIMEOUT_S = 60.0
+"""The client's own timeout for describing a group, far from running out (see above); it is awaited less long."""
 
 _QUIET = {
     "log_level": "2",  # librdkafka's own lines about refused connections; the condition says it once, in words
@@ -54,25 +62,32 @@ ClientConfig = Callable[[Pipeline], Mapping[str, str]]
 ConfigKey = tuple[tuple[str, str], ...]
 
 
+_Key = tuple[tuple[str, str], ...]
+
+
 class KafkaLag:
-    """LagReader over Kafka's admin protocol. One client for each set of brokers and credentials."""
+    """LagReader over Kafka: two admin clients for each set of brokers and credentials, a consumer for each group.
+
+    The clients live as long as the process: they are few, and closing one with a request under way may hang.
+    """
 
     def __init__(self, config_for: ClientConfig = lambda _: {}, timeout_s: float = REQUEST_TIMEOUT_S) -> None:
         self._config_for = config_for
         self._timeout_s = timeout_s
-        self._clients: dict[ConfigKey, AdminClient] = {}
-        self._commit_readers: dict[ConfigKey, Consumer] = {}
+        self._clients: dict[_Key, AdminClient] = {}
+        self._groups: dict[tuple[_Key, str], Consumer] = {}
+        self._describers: dict[_Key, AdminClient] = {}
+        self._abandoned: list[AdminClient] = []
 
     async def read_lag(self, pipeline: Pipeline) -> LagSample:
         """Partitions first, then commits and the group, then log starts and ends. Raises LagUnavailable."""
         source = pipeline.spec.source
         try:
-            client = self._client(pipeline)
+            config = self._config(pipeline)
+            client = self._client(config)
             partitions = await self._read_partitions(client, source.topic)
-            commits, group = await asyncio.gather(
-                self._read_commits(pipeline, source.topic, partitions),
-                self._read_group(client, source.group, source.topic),
-            )
+            commits = await self._read_commits(config, source.group, source.topic, partitions)
+            group = await self._read_group(config, source.group, source.topic)
             starts, ends = await asyncio.gather(
                 self._read_offsets(client, source.topic, partitions, _EARLIEST),
                 self._read_offsets(client, source.topic, partitions, _LATEST),
@@ -82,19 +97,21 @@ class KafkaLag:
         offsets = {p: _join(starts[p], ends[p], commits, p) for p in partitions}
         return LagSample(taken_at=datetime.now(UTC), partitions=offsets, group=group)
 
-    def _client(self, pipeline: Pipeline) -> AdminClient:
-        config = self._config(pipeline)
-        key = _key(config)
-        if key not in self._clients:
-            self._clients[key] = AdminClient(config)
-        return self._clients[key]
+    def _config(self, pipeline: Pipeline) -> _Key:
+        brokers = pipeline.spec.source.bootstrap_servers
+        return tuple(sorted({**_QUIET, **self._config_for(pipeline), "bootstrap.servers": brokers}.items()))
 
-    def _config(self, pipeline: Pipeline) -> dict[str, str | int | float | bool]:
-        return {
-            **_QUIET,
-            **self._config_for(pipeline),
-            "bootstrap.servers": pipeline.spec.source.bootstrap_servers,
-        }
+    def _client(self, config: _Key) -> AdminClient:
+        if config not in self._clients:
+            self._clients[config] = AdminClient(dict(config))
+        return self._clients[config]
+
+    def _consumer(self, config: _Key, group: str) -> Consumer:
+        """Asks the group's coordinator for commits; it never joins the group."""
+        if (config, group) not in self._groups:
+            own = {"group.id": group, "enable.auto.commit": False, "allow.auto.create.topics": False}
+            self._groups[config, group] = Consumer({**dict(config), **own})
+        return self._groups[config, group]
 
     async def _read_partitions(self, client: AdminClient, topic: str) -> tuple[int, ...]:
         futures = client.describe_topics(TopicCollection([topic]), request_timeout=self._timeout_s)
@@ -102,43 +119,34 @@ class KafkaLag:
         return tuple(sorted(p.id for p in description.partitions))
 
     async def _read_commits(
-        self, pipeline: Pipeline, topic: str, partitions: tuple[int, ...]
+        self, config: _Key, group: str, topic: str, partitions: tuple[int, ...]
     ) -> Mapping[int, int | None]:
-        """Partition → commit, None if there is none; a partition whose answer is missing has no key.
-
-        Asked through a consumer that never joins the group: AdminClient.list_consumer_group_offsets kills the process
-        with SIGSEGV when the coordinator has moved or is just starting (librdkafka#5040: it asks a group handle that an
-        admin client does not have to find the coordinator again).
-        """
-        reader = self._commit_reader(pipeline)
+        """Partition → commit, None if there is none; a partition whose answer is missing has no key."""
         asked = [TopicPartition(topic, p) for p in partitions]
-        answer = await asyncio.to_thread(reader.committed, asked, self._timeout_s)
-        found = (tp for tp in answer if tp.error is None)
-        return {tp.partition: tp.offset if tp.offset >= 0 else None for tp in found}
+        answer = await asyncio.to_thread(self._consumer(config, group).committed, asked, self._timeout_s)
+        return {tp.partition: tp.offset if tp.offset >= 0 else None for tp in answer if tp.error is None}
 
-    def _commit_reader(self, pipeline: Pipeline) -> Consumer:
-        config = {**self._config(pipeline), "group.id": pipeline.spec.source.group, "enable.auto.commit": "false"}
-        key = _key(config)
-        if key not in self._commit_readers:
-            self._commit_readers[key] = Consumer(config)
-        return self._commit_readers[key]
-
-    async def _read_group(self, client: AdminClient, group: str, topic: str) -> GroupView | None:
-        futures = client.describe_consumer_groups([group], request_timeout=self._timeout_s)
-        try:
-            description = await asyncio.wrap_future(futures[group])
-        except KafkaException as e:
-            if _name(e) == _MISSING_GROUP:
-                return GroupView(state=GroupState.EMPTY, members=0)
+    async def _read_group(self, config: _Key, group: str, topic: str) -> GroupView | None:
+        """None when the group could not be described in time; another client is then used from the next time on."""
+        if config not in self._describers:
+            self._describers[config] = AdminClient(dict(config))
+        client = self._describers[config]
+        answers = client.describe_consumer_groups([group], request_timeout=DESCRIBE_TIMEOUT_S)
+        answer = asyncio.wrap_future(answers[group])
+        done, _ = await asyncio.wait([answer], timeout=self._timeout_s)
+        if not done:
+            answer.add_done_callback(_ignore)
+            self._abandon(config, client)
             return None
-        assignment = {
-            f"{member.client_id} {member.member_id}": tuple(
-                sorted(tp.partition for tp in member.assignment.topic_partitions if tp.topic == topic)
-            )
-            for member in description.members
-        }
-        state = _STATES.get(description.state, GroupState.UNKNOWN)
-        return GroupView(state=state, members=len(description.members), assignment=assignment)
+        try:
+            return _view(await answer, topic)
+        except KafkaException as e:
+            return GroupView(state=GroupState.EMPTY, members=0) if _name(e) == _MISSING_GROUP else None
+
+    def _abandon(self, config: _Key, client: AdminClient) -> None:
+        """About once for each restart of a coordinator; kept, because destroying it now may hang."""
+        if self._describers.get(config) is client:
+            self._abandoned.append(self._describers.pop(config))
 
     async def _read_offsets(
         self, client: AdminClient, topic: str, partitions: tuple[int, ...], spec: OffsetSpec
@@ -156,6 +164,23 @@ class KafkaLag:
 
 def _key(config: Mapping[str, object]) -> ConfigKey:
     return tuple(sorted((name, str(value)) for name, value in config.items()))
+
+
+def _ignore(answer: asyncio.Future[Any]) -> None:
+    """Take what came too late, so that asyncio does not warn of an error that nobody asked for."""
+    if not answer.cancelled():
+        answer.exception()
+
+
+def _view(description: Any, topic: str) -> GroupView:
+    assignment = {
+        f"{member.client_id} {member.member_id}": tuple(
+            sorted(tp.partition for tp in member.assignment.topic_partitions if tp.topic == topic)
+        )
+        for member in description.members
+    }
+    state = _STATES.get(description.state, GroupState.UNKNOWN)
+    return GroupView(state=state, members=len(description.members), assignment=assignment)
 
 
 def _offset(answer: Any) -> int | None:
