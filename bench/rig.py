@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,11 +20,12 @@ from forebay_cli.local.downloads import choose_cache_folder
 from forebay_cli.local.kafka_server import KafkaServer
 from forebay_cli.local.kafka_settings import KafkaOptions
 from forebay_cli.local.postgres_server import PostgresOptions, PostgresServer
+from forebay_cli.local.process import create_guarded_folder
 from forebay_cli.local.process_table import find_family, read_process
 
 SETTINGS = {
-    "shared_buffers": "'512MB'",
-    "max_wal_size": "'4GB'",
+    "shared_buffers": "512MB",
+    "max_wal_size": "4GB",
     "fsync": "on",
     "synchronous_commit": "on",
     "track_commit_timestamp": "on",
@@ -57,8 +57,7 @@ class Rig:
 @contextmanager
 def start_rig() -> Iterator[Rig]:
     """Kafka and PostgreSQL in a temporary folder, gone afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix="forebay-bench-"))
-    folder.chmod(0o711)
+    folder = create_guarded_folder(prefix="forebay-bench-")
     kafka = KafkaServer(folder / "kafka", cache=choose_cache_folder(os.environ), options=KafkaOptions(heap_mb=1024))
     postgres = PostgresServer(folder / "postgres", options=PostgresOptions(settings=SETTINGS))
     try:

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
-from confluent_kafka import ConsumerGroupState
+from confluent_kafka import ConsumerGroupState, KafkaException
 from confluent_kafka.admin import AdminClient
 from forebay_api.wire import API_VERSION, KIND, Env
 from forebay_consumer.schema_ddl import schema_sql
@@ -141,12 +141,19 @@ async def wait_for_members(rig: Rig, group: str, members: int) -> None:
     """Until the group is stable and each member has its share."""
     admin = AdminClient({"bootstrap.servers": rig.kafka.bootstrap})
     async with asyncio.timeout(JOIN_S):
-        while True:
-            described = await asyncio.to_thread(lambda: admin.describe_consumer_groups([group])[group].result(10))
-            shares = [len(m.assignment.topic_partitions) for m in described.members if m.assignment]
-            if described.state is ConsumerGroupState.STABLE and shares == [PARTITIONS // members] * members:
-                return
-            await asyncio.sleep(0.2)
+        while await asyncio.to_thread(shares_of, admin, group) != [PARTITIONS // members] * members:
+            await asyncio.sleep(0.2)  # noqa: ASYNC110  another system's state has no event to wait for
+
+
+def shares_of(admin: AdminClient, group: str) -> list[int] | None:
+    """Partitions of each member; None while the group is not stable or its coordinator not loaded."""
+    try:
+        described = admin.describe_consumer_groups([group])[group].result(10)
+    except KafkaException:
+        return None
+    if described.state is not ConsumerGroupState.STABLE:
+        return None
+    return [len(m.assignment.topic_partitions) for m in described.members if m.assignment]
 
 
 async def committed_rate(connection: asyncpg.Connection, variant: Variant, group: str) -> float:
@@ -203,7 +210,7 @@ async def server_version(rig: Rig) -> str:
 
 
 def metrics_of(taken: dict[Variant, list[Figures]]) -> dict[str, Metric]:
-    """The figures under their published names: for the bare loop the better encoder of the run, and each by its name."""
+    """The figures under their published names: of the bare loops the better, and each by its name."""
     metrics: dict[str, Metric] = {}
     for field, unit, label in (
         ("rows_per_cpu_s", "rows/CPU-s", "rows_per_cpu_second"),

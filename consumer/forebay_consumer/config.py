@@ -64,7 +64,7 @@ class _Reader:
         if not self._env.get(name):
             self.problems.append(f"{name}: is not set")
             return None
-        return self.read(name, convert, None)  # type: ignore[arg-type]  # T | None: mypy cannot widen T here
+        return self.read(name, convert, None)
 
 
 def config_from_env(env: Mapping[str, str], *, default_id: str) -> Config:

@@ -15,6 +15,9 @@ from forebay_consumer.plan import CopyFormat, TablePlan
 from forebay_consumer.records import Batch, DeadLetter, EncodedChunk, Reason, RowGroup
 from forebay_consumer.sql import copy_frame
 
+PIECE_BYTES = 256 * 1024
+"""Bytes of one CopyData message: far above what a message costs, far below what a batch may hold."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
@@ -44,10 +47,19 @@ class CopyStream:
         """Number of rows."""
         return sum(span.end - span.first for span in self.spans)
 
-    def buffer(self) -> bytearray:
-        """What COPY FROM STDIN reads. A bytearray, because asyncpg takes bytes for a file's name."""
+    def pieces(self) -> Iterator[bytes | memoryview]:
+        """What COPY FROM STDIN reads, piece by piece, without joining it.
+
+        Each piece is one CopyData message, which the server reads to its end before it looks at a row: sent as one,
+        a batch would lie in the backend's memory as a whole, and parsing would begin only when the last byte is there.
+        """
         head, tail = copy_frame(self.copy_format)
-        return bytearray().join([head, *(span.payload() for span in self.spans), tail])
+        yield head
+        for span in self.spans:
+            payload = span.payload()
+            for start in range(0, len(payload), PIECE_BYTES):
+                yield payload[start : start + PIECE_BYTES]
+        yield tail
 
     def cut(self, first: int, end: int) -> CopyStream:
         """Rows [first, end)."""

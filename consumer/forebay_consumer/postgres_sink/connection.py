@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import ssl
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -88,7 +89,7 @@ class Session:
 
     async def copy(self, plan: TablePlan, stream: CopyStream) -> None:
         """COPY the rows into the plan's table."""
-        source: Any = stream.buffer()  # Any: the stubs do not know that asyncpg takes buffers
+        source: Any = _sent_one_by_one(stream)  # Any: the stubs do not know that asyncpg takes buffers
         with converting():
             async with asyncio.timeout(COPY_TIMEOUT_S):
                 await self._connection.copy_to_table(
@@ -249,3 +250,9 @@ def _forget_outcome(task: asyncio.Future[str]) -> None:
     """Read the result so that a COMMIT nobody waits for any more does not complain of it."""
     if not task.cancelled():
         task.exception()
+
+
+async def _sent_one_by_one(stream: CopyStream) -> AsyncIterator[bytes | memoryview]:
+    """asyncpg sends each piece as one message and waits, between them, while the socket is full."""
+    for piece in stream.pieces():
+        yield piece

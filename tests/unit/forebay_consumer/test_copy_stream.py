@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 from forebay_consumer.blame import find_guilty
-from forebay_consumer.copy_stream import CopyStream, build_streams, find_rows, split_row
+from forebay_consumer.copy_stream import PIECE_BYTES, CopyStream, build_streams, find_rows, split_row
 from forebay_consumer.failures import Symptom
 from forebay_consumer.plan import CopyFormat, TablePlan
 from forebay_consumer.records import Reason
@@ -35,14 +35,20 @@ def stream_of(*chunks: Sequence[tuple[Value, ...]], plan: TablePlan = PLAN) -> C
 
 def sent(stream: CopyStream) -> bytes:
     """The stream's rows without header and trailer."""
-    return bytes(stream.buffer())[19:-2]
+    return b"".join(stream.pieces())[19:-2]
 
 
-def test_the_buffer_is_header_rows_and_trailer() -> None:
+def test_the_pieces_are_header_rows_and_trailer() -> None:
     stream = stream_of([(1, "a")], [(2, None)])
-    assert isinstance(stream.buffer(), bytearray)
-    assert bytes(stream.buffer()).startswith(b"PGCOPY\n\xff\r\n\x00")
+    assert bytes(next(stream.pieces())).startswith(b"PGCOPY\n\xff\r\n\x00")
     assert sent(stream) == encode_row((1, "a")) + encode_row((2, None))
+
+
+def test_no_piece_is_longer_than_a_message_should_be() -> None:
+    stream = stream_of([(1, "a" * PIECE_BYTES), (2, "b" * PIECE_BYTES)])
+    assert {len(piece) for piece in stream.pieces()} > {PIECE_BYTES}
+    assert max(len(piece) for piece in stream.pieces()) == PIECE_BYTES
+    assert sent(stream) == encode_row((1, "a" * PIECE_BYTES)) + encode_row((2, "b" * PIECE_BYTES))
 
 
 def test_rows_that_leave_out_columns_have_a_stream_of_their_own() -> None:
