@@ -141,8 +141,9 @@ async def wait_for_members(rig: Rig, group: str, members: int) -> None:
     """Until the group is stable and each member has its share."""
     admin = AdminClient({"bootstrap.servers": rig.kafka.bootstrap})
     async with asyncio.timeout(JOIN_S):
-        while await asyncio.to_thread(shares_of, admin, group) != [PARTITIONS // members] * members:
-            await asyncio.sleep(0.2)  # noqa: ASYNC110  another system's state has no event to wait for
+        wanted = [PARTITIONS // members] * members
+        while await asyncio.to_thread(shares_of, admin, group) != wanted:  # noqa: ASYNC110  Kafka tells nobody
+            await asyncio.sleep(0.2)
 
 
 def shares_of(admin: AdminClient, group: str) -> list[int] | None:
