@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import assert_never
@@ -38,7 +38,7 @@ from forebay_consumer.ports import (
     SourceTrouble,
     Wanted,
 )
-from forebay_consumer.records import Batch, Claim, RawChunk, WriteReceipt
+from forebay_consumer.records import Batch, Claim, WriteReceipt
 from forebay_consumer.retry import AWAY, BROKEN, Backoff
 from forebay_consumer.status import Status
 
@@ -130,9 +130,9 @@ class Pipeline:
             case PositionLost():
                 self._lost.append(event)
             case SourceTrouble():
-                if event.message != self._status.source_message:
+                if event.message != self._status.source_trouble:
                     log.warning("source trouble", extra={"trouble": event.message})
-                self._status.source_message = event.message
+                self._status.source_trouble = event.message
             case _:
                 assert_never(event)
         self._wake.set()
@@ -152,14 +152,11 @@ class Pipeline:
         now = self._around.now()
         self._status.decoding.end(now)
         for chunk in encoded:
-            if self._is_current(chunk.source):
+            if self._positions.is_current(chunk.source):
                 self._builder.add(chunk, now)
             else:
                 self._source.release(chunk.source.size_bytes)
         self._wake.set()
-
-    def _is_current(self, chunk: RawChunk) -> bool:
-        return self._positions.is_current(chunk)
 
     # ---- writer
 
@@ -209,9 +206,11 @@ class Pipeline:
                 await self._claim_new()
                 await self._settle_lost()
             except SourceUnavailable as e:
-                self._status.source_message = e.message
+                self._status.unanswered = e.message
                 await _wait(self._drain_asked, SOURCE_RETRY_S * (0.5 + self._around.jitter()))
                 continue
+            if self._drain_asked.is_set():
+                return
             if (batch := await self._next_batch()) is not None:
                 await self._write(batch)
 
@@ -219,6 +218,7 @@ class Pipeline:
         partitions = self._positions.claimable(self._around.now())
         if partitions:
             await self._initialize(partitions)
+            self._status.unanswered = None
             claims = await self._sink.claim(partitions)
             claim_id, rewound = self._positions.claimed(claims)
             self._status.add(claims=len(claims), rewound_records=rewound)
@@ -243,21 +243,27 @@ class Pipeline:
 
     async def _settle_lost(self) -> None:
         """Retention overtook a position, or the topic is not the one it was: stop the partition, or skip if told to."""
-        while self._lost:
-            event = self._lost[0]
+        for event in tuple(self._lost):
             claim = self._positions.claim_of(event.partition)
-            if claim is not None and claim.next_offset == event.position:
+            if claim is not None and self._positions.is_current(event):
+                if claim.next_offset < event.position:
+                    continue  # records before it are read and not written yet
                 if event.position < event.log_start and self._skips:
                     await self._skip(claim, event)
                 else:
                     self._stop(event)
-            self._lost.pop(0)
+            self._lost.remove(event)
 
     async def _skip(self, claim: Claim, event: PositionLost) -> None:
-        moved = await self._sink.skip_to(claim, event.log_start)
+        try:
+            moved = await self._sink.skip_to(claim, event.log_start)
+        except Fenced as e:
+            await self._on_fenced((event.partition,), e)
+            return
         claim_id, _ = self._positions.claimed({event.partition: moved})
         self._status.add(lost_records=event.log_start - event.position)
         log.error("records lost to retention, skipped", extra={"partition": event.partition, "to": event.log_start})
+        self._source.mirror_claims((moved,))
         await self._source.begin({event.partition: Beginning(next_offset=event.log_start, claim_id=claim_id)})
 
     def _stop(self, event: PositionLost) -> None:
@@ -294,10 +300,10 @@ class Pipeline:
         try:
             receipt = await self._sink.write(batch)
         except Fenced as e:
-            await self._on_fenced(batch, e)
+            await self._on_fenced(batch.claims, e)
             return
-        except SinkBroken:
-            self._status.write_refused = True
+        except SinkBroken as e:
+            self._status.write_refused(e.reason, e.message)
             raise
         finally:
             self._source.release(size_of(batch))
@@ -321,12 +327,12 @@ class Pipeline:
             self._broken.reset()
             log.info("sink ready")
 
-    async def _on_fenced(self, batch: Batch, fence: Fenced) -> None:
-        """Somebody else owns some of the batch: let go of those for a while, claim the others again at once."""
-        fenced = fence.partitions or tuple(batch.claims)
+    async def _on_fenced(self, partitions: Collection[int], fence: Fenced) -> None:
+        """Somebody else owns some of these: let go of those for a while, claim the others again at once."""
+        fenced = fence.partitions or tuple(partitions)
         log.warning("fenced", extra={"partitions": list(fenced)})
         self._status.add(fenced=len(fenced))
-        await self._forget(batch.claims)
+        await self._forget(partitions)
         delay_s = FENCE_DELAY_S * (0.5 + self._around.jitter())
         self._positions.fence(fenced, self._around.now(), delay_s)
 

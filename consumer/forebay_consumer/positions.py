@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from forebay_api.state import PartitionReport, PartitionState
 
+from forebay_consumer.ports import PositionLost
 from forebay_consumer.records import Claim, RawChunk, WriteReceipt
 
 
@@ -121,10 +122,10 @@ class Positions:
         self._held[chunk.partition] = replace(held, read_next=last + 1)
         return True
 
-    def is_current(self, chunk: RawChunk) -> bool:
-        """Does the claim under which the chunk was read still hold?"""
-        held = self._held.get(chunk.partition)
-        return held is not None and held.claim is not None and held.claim_id == chunk.claim_id
+    def is_current(self, read: RawChunk | PositionLost) -> bool:
+        """Does the claim under which this was read still hold?"""
+        held = self._held.get(read.partition)
+        return held is not None and held.claim is not None and held.claim_id == read.claim_id
 
     def claim_of(self, partition: int) -> Claim | None:
         """The present claim, its next_offset being the position in the database; None if there is none."""

@@ -23,17 +23,18 @@ class Status:
         self.builder = BatchBuilder()
         self.decoding = Utilisation(now)
         self.writing = Utilisation(now)
-        self.source_message: str | None = None
+        self.source_trouble: str | None = None
+        """What the source itself reports."""
+        self.unanswered: str | None = None
+        """Why Kafka did not answer a question that a claim waits for."""
         self.draining = False
-        self.write_refused = False
-        """A write was refused for good: only a write that succeeds makes the sink ready again, not a mere claim."""
         self._consumer = consumer
         self._pipeline = pipeline
         self._started_at = now
         self._written = Rate(now)
         self._totals = Totals()
         self._sink = SinkState(health=SinkHealth.UNKNOWN)
-        self._sink_since: float | None = None
+        self._refusal: tuple[str, str] | None = None
 
     def add(self, *, claims: int = 0, rewound_records: int = 0, fenced: int = 0, lost_records: int = 0) -> None:
         """Count what happened."""
@@ -67,11 +68,16 @@ class Status:
         self._sink = SinkState(health=health, reason=reason, message=message, since=since)
         return news
 
+    def write_refused(self, reason: str, message: str) -> None:
+        """A write was refused for good: only a write that succeeds makes the sink ready again, not a mere claim."""
+        self._refusal = (reason, message)
+
     def sink_ready(self, *, written: bool) -> bool:
-        """The sink worked; True when it is news. A refused write is only made good by a write."""
-        if self.write_refused and not written:
+        """The sink worked; True when it is news. After a refused write a claim only brings the refusal back to mind."""
+        if self._refusal is not None and not written:
+            self.sink_changed(SinkHealth.BROKEN, *self._refusal)
             return False
-        self.write_refused = False
+        self._refusal = None
         return self.sink_changed(SinkHealth.READY, None, None)
 
     def reset_rates(self, now: float) -> None:
@@ -103,7 +109,7 @@ class Status:
             oldest_unwritten_s=None if oldest_ms is None else max(0.0, (wall_ms - oldest_ms) / 1000),
             buffered_bytes=self.builder.size_bytes,
             paused_because=None if ready else (self._sink.message or "the database has not been reached yet"),
-            source_message=self.source_message,
+            source_message=self.source_trouble or self.unanswered,
             uptime_s=now - self._started_at,
         )
 
