@@ -14,6 +14,11 @@ from forebay_consumer.records import Header, RawChunk
 NO_TIMESTAMP = 0
 """confluent_kafka.TIMESTAMP_NOT_AVAILABLE"""
 
+NO_TIME_MS = -1
+
+HEADER_OVERHEAD_BYTES = 200
+"""What one header costs in Python beyond its content: a tuple, a name, a value."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
@@ -51,23 +56,35 @@ def _take_out_errors(messages: list[Message]) -> tuple[list[Failure], list[Messa
 
 def _chunk(partition: int, claim_id: int, messages: Sequence[Message], wanted: Wanted) -> RawChunk:
     values = list(map(Message.value, messages))
+    keys = list(map(Message.key, messages)) if wanted.keys else None
+    headers = list(map(_headers, messages)) if wanted.headers else None
+    size_bytes = sum(map(len, filter(None, values)))
+    if keys is not None:
+        size_bytes += sum(map(len, filter(None, keys)))
+    if headers is not None:
+        size_bytes += sum(map(_headers_bytes, headers))
     return RawChunk(
         partition=partition,
         claim_id=claim_id,
         offsets=list(map(Message.offset, messages)),  # type: ignore[arg-type]  # only an error has no offset
         values=values,
-        keys=list(map(Message.key, messages)) if wanted.keys else None,
+        keys=keys,
         timestamps_ms=list(map(_timestamp_ms, messages)) if wanted.timestamps else None,
-        headers=list(map(_headers, messages)) if wanted.headers else None,
+        headers=headers,
         first_timestamp_ms=_timestamp_ms(messages[0]),
-        size_bytes=sum(map(len, filter(None, values))),
+        size_bytes=size_bytes,
     )
 
 
 def _timestamp_ms(message: Message) -> int | None:
+    """Kafka's own word for "none" is -1, which some producers send as the time of creation."""
     kind, at_ms = message.timestamp()
-    return None if kind == NO_TIMESTAMP else at_ms
+    return None if kind == NO_TIMESTAMP or at_ms == NO_TIME_MS else at_ms
 
 
 def _headers(message: Message) -> Sequence[Header]:
     return message.headers() or ()  # type: ignore[return-value]  # received ones are pairs of str and bytes
+
+
+def _headers_bytes(headers: Sequence[Header]) -> int:
+    return sum(HEADER_OVERHEAD_BYTES + len(name) + len(value or b"") for name, value in headers)

@@ -208,6 +208,7 @@ class Session:
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         numbers = tuple(sorted(t.partition for t in partitions))
+        self._mirror.forget(numbers)  # a receipt may have come after the last revoke: that position is an old one
         # An explicit offset: without one the client would look for committed offsets, which are not the truth.
         tops = [TopicPartition(self._topic, p, 0) for p in numbers]
         consumer.incremental_assign(tops)

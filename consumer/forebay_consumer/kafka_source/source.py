@@ -127,11 +127,13 @@ class KafkaSource:
         stopped = frozenset(partitions)
 
         def run() -> None:
-            if worker.session is not None:
-                worker.session.hold(stopped)
-                mailbox.forget(stopped)
-                then(worker.session)
-            mailbox.resolve(done)
+            try:
+                if worker.session is not None:
+                    worker.session.hold(stopped)
+                    mailbox.forget(stopped)
+                    then(worker.session)
+            finally:  # a client that fails here is replaced; whoever waits must not wait for ever
+                mailbox.resolve(done)
 
         worker.submit(run)
         if not worker.ended.is_set():
