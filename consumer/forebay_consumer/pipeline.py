@@ -48,6 +48,9 @@ FENCE_DELAY_S = 1.0
 SOURCE_RETRY_S = 2.0
 """Pause after Kafka could not answer a question that a claim needs."""
 
+IDLE_CHECK_S = 5.0
+"""A connection without traffic does not tell that it is gone, nor that a failover has taken positions back."""
+
 log = logging.getLogger(__name__)
 
 
@@ -85,6 +88,8 @@ class Pipeline:
         self._policy = BatchPolicy(ceiling_rows=self._cap.burst_rows if self._cap else None)
         self._decoder: Decoder | None = None
         self._lost: list[PositionLost] = []
+        self._first_seen: dict[int, int] = {}
+        self._answered_at = around.now()
         self._away = Backoff(AWAY)
         self._broken = Backoff(BROKEN)
         self._wake = asyncio.Event()
@@ -179,6 +184,7 @@ class Pipeline:
         plan = await self._sink.connect()
         self._decoder = self._around.decoder_for(plan)
         self._source.set_wanted(self._around.wanted_for(plan))
+        self._answered_at = self._around.now()
 
     async def _interrupt(self, health: SinkHealth, reason: str, message: str) -> None:
         """The connection is gone: forget claims and buffers, keep polling paused, say why."""
@@ -202,13 +208,9 @@ class Pipeline:
     async def _serve(self) -> None:
         while not self._drain_asked.is_set():
             self._wake.clear()
-            try:
-                await self._claim_new()
-                await self._settle_lost()
-            except SourceUnavailable as e:
-                self._status.unanswered = e.message
-                await _wait(self._drain_asked, SOURCE_RETRY_S * (0.5 + self._around.jitter()))
-                continue
+            await self._claim_new()
+            await self._settle_lost()
+            await self._check_idle()
             if self._drain_asked.is_set():
                 return
             if (batch := await self._next_batch()) is not None:
@@ -216,11 +218,10 @@ class Pipeline:
 
     async def _claim_new(self) -> None:
         partitions = self._positions.claimable(self._around.now())
-        if partitions:
-            await self._initialize(partitions)
-            self._status.unanswered = None
+        if partitions and (partitions := await self._initialize(partitions)):
             claims = await self._sink.claim(partitions)
             claim_id, rewound = self._positions.claimed(claims)
+            self._first_seen = {p: claim.next_offset for p, claim in claims.items()} | self._first_seen
             self._status.add(claims=len(claims), rewound_records=rewound)
             log.info("partitions claimed", extra={"partitions": list(claims), "rewound_records": rewound})
             self._source.mirror_claims(claims.values())
@@ -229,9 +230,26 @@ class Pipeline:
             )
         self._ready(written=False)
 
-    async def _initialize(self, partitions: tuple[int, ...]) -> None:
-        """Store a position for partitions without one: by startFrom at the very first start, else the log's start."""
+    async def _initialize(self, partitions: tuple[int, ...]) -> tuple[int, ...]:
+        """Store a position for partitions without one. Returns those that have one; the others are tried again later.
+
+        A failover may have lost even the first positions. Latest is another place by then, and Kafka's copy is ahead.
+        """
         stored = await self._sink.stored_partitions()
+        if known := {p: self._first_seen[p] for p in partitions if p not in stored and p in self._first_seen}:
+            await self._sink.initialize(known, first_start=False)
+            stored |= known.keys()
+        try:
+            stored |= await self._start(partitions, stored)
+            self._status.unanswered = None
+        except SourceUnavailable as e:
+            self._status.unanswered = e.message
+            not_before = self._around.now() + SOURCE_RETRY_S * (0.5 + self._around.jitter())
+            self._positions.postpone([p for p in partitions if p not in stored], not_before)
+        return tuple(p for p in partitions if p in stored)
+
+    async def _start(self, partitions: tuple[int, ...], stored: frozenset[int]) -> frozenset[int]:
+        """By startFrom at the very first start, else at the log's start. Returns what is stored then."""
         if not stored:
             everything = await self._source.topic_partitions()
             offsets = await self._source.resolve_start(self._spec.source.start_from, everything)
@@ -240,6 +258,17 @@ class Pipeline:
         if added := [p for p in partitions if p not in stored]:
             offsets = await self._source.resolve_start(StartFrom.EARLIEST, added)
             await self._sink.initialize(offsets, first_start=False)
+        return stored.union(added)
+
+    async def _check_idle(self) -> None:
+        if self._around.now() - self._answered_at >= IDLE_CHECK_S:
+            await self._sink.stored_partitions()
+            self._on_answer()
+
+    def _on_answer(self) -> None:
+        """The database does more than let itself be claimed."""
+        self._answered_at = self._around.now()
+        self._away.reset()
 
     async def _settle_lost(self) -> None:
         """Retention overtook a position, or the topic is not the one it was: stop the partition, or skip if told to."""
@@ -285,12 +314,12 @@ class Pipeline:
             if pause_s == 0.0:
                 return self._builder.take(self._policy, self._positions.claim_of)
             self._status.writing.begin(now)  # waiting at the own cap is being busy
-            await _wait(self._wake, pause_s)
+            await _wait(self._wake, min(pause_s, IDLE_CHECK_S))
             return None
         self._status.writing.end(now)
         claim_at = self._positions.next_claim_at()
-        waits = [due_s, None if claim_at is None else max(0.0, claim_at - now)]
-        await _wait(self._wake, min((w for w in waits if w is not None), default=None))
+        waits = [due_s, None if claim_at is None else max(0.0, claim_at - now), IDLE_CHECK_S]
+        await _wait(self._wake, min(w for w in waits if w is not None))
         return None
 
     async def _write(self, batch: Batch) -> None:
@@ -303,7 +332,7 @@ class Pipeline:
             await self._on_fenced(batch.claims, e)
             return
         except SinkBroken as e:
-            self._status.write_refused(e.reason, e.message)
+            self._status.write_refused(e.reason, e.message, batch.claims)
             raise
         finally:
             self._source.release(size_of(batch))
@@ -313,6 +342,7 @@ class Pipeline:
 
     def _on_written(self, batch: Batch, receipt: WriteReceipt) -> None:
         now = self._around.now()
+        self._on_answer()
         self._positions.written(receipt)
         self._source.commit(receipt)
         self._breaker.written(batch.records, receipt.dead_letters)
@@ -322,7 +352,6 @@ class Pipeline:
         self._around.on_receipt(receipt)
 
     def _ready(self, *, written: bool) -> None:
-        self._away.reset()
         if self._status.sink_ready(written=written):
             self._broken.reset()
             log.info("sink ready")
@@ -337,8 +366,8 @@ class Pipeline:
         self._positions.fence(fenced, self._around.now(), delay_s)
 
 
-async def _wait(event: asyncio.Event, seconds: float | None) -> None:
-    """Until the event is set, at most so long (None: no limit)."""
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    """Until the event is set, at most so long."""
     try:
         async with asyncio.timeout(seconds):
             await event.wait()

@@ -22,7 +22,7 @@ class Held:
     claim: None while it is not claimed. read_next: next offset expected from Kafka.
     last_written: highest position this process has known, kept over re-claims: what a failover took back is measured
     by it.
-    not_before: a fenced partition is claimed again only from this moment on. fences: in a row, without a write between.
+    not_before: a fenced or postponed one is claimed from this moment on. fences: in a row, without a write between.
     stopped: why it is not read at all, for people.
     """
 
@@ -59,11 +59,11 @@ class Positions:
         return tuple(sorted(self._held))
 
     def claimable(self, now: float) -> tuple[int, ...]:
-        """Assigned, unclaimed, not stopped, and not waiting after a fence."""
+        """Assigned, unclaimed, not stopped, and not waiting."""
         return tuple(p for p in self.assigned if _is_claimable(self._held[p]) and self._held[p].not_before <= now)
 
     def next_claim_at(self) -> float | None:
-        """When the first partition that waits after a fence may be claimed; None if none waits."""
+        """When the first partition that waits may be claimed; None if none waits."""
         return min((h.not_before for h in self._held.values() if _is_claimable(h)), default=None)
 
     def claimed(self, claims: Mapping[int, Claim]) -> tuple[int, int]:
@@ -101,6 +101,12 @@ class Positions:
                 self._held[partition] = replace(
                     held, claim=None, claim_id=0, not_before=now + wait_s, fences=held.fences + 1
                 )
+
+    def postpone(self, partitions: Iterable[int], not_before: float) -> None:
+        """They cannot be claimed yet."""
+        for partition in partitions:
+            if held := self._held.get(partition):
+                self._held[partition] = replace(held, not_before=not_before)
 
     def stop(self, partition: int, why: str) -> None:
         """Do not read this partition any more; its position stays."""

@@ -5,6 +5,7 @@ Pure bookkeeping; monotonic and wall-clock time come in as arguments.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from forebay_api.state import ConsumerState, Phase, SinkHealth, SinkState, Totals
@@ -35,6 +36,7 @@ class Status:
         self._totals = Totals()
         self._sink = SinkState(health=SinkHealth.UNKNOWN)
         self._refusal: tuple[str, str] | None = None
+        self._refused_partitions: frozenset[int] = frozenset()
 
     def add(self, *, claims: int = 0, rewound_records: int = 0, fenced: int = 0, lost_records: int = 0) -> None:
         """Count what happened."""
@@ -68,13 +70,18 @@ class Status:
         self._sink = SinkState(health=health, reason=reason, message=message, since=since)
         return news
 
-    def write_refused(self, reason: str, message: str) -> None:
-        """A write was refused for good: only a write that succeeds makes the sink ready again, not a mere claim."""
+    def write_refused(self, reason: str, message: str, partitions: Iterable[int]) -> None:
+        """A write was refused for good: only a write that succeeds makes the sink ready again, not a mere claim.
+
+        Unless none of its partitions is this consumer's any more: then it is for others to try.
+        """
         self._refusal = (reason, message)
+        self._refused_partitions = frozenset(partitions)
 
     def sink_ready(self, *, written: bool) -> bool:
         """The sink worked; True when it is news. After a refused write a claim only brings the refusal back to mind."""
-        if self._refusal is not None and not written:
+        is_ours = not self._refused_partitions.isdisjoint(self.positions.assigned)
+        if self._refusal is not None and is_ours and not written:
             self.sink_changed(SinkHealth.BROKEN, *self._refusal)
             return False
         self._refusal = None

@@ -40,7 +40,10 @@ class FakeRecord:
 
 
 class FakeKafka:
-    """One topic and one group. trouble: what every question is answered with; None: all is well."""
+    """One topic and one group. trouble: what every question is answered with; None: all is well.
+
+    leaderless: partitions for which nobody answers.
+    """
 
     def __init__(self, partitions: int = 1, *, exists: bool = True) -> None:
         self._count = partitions
@@ -50,6 +53,7 @@ class FakeKafka:
         self.ends: dict[int, int] = dict.fromkeys(range(partitions), 0)
         self.committed: dict[int, int] = {}
         self.trouble: str | None = None
+        self.leaderless: set[int] = set()
         self.members: list[FakeSource] = []
 
     def produce(
@@ -176,6 +180,9 @@ class FakeSource:
     async def log_bounds(self, partitions: Iterable[int]) -> Mapping[int, tuple[int, int]]:
         """As Source.log_bounds."""
         self._answer()
+        partitions = tuple(partitions)
+        if not self._kafka.leaderless.isdisjoint(partitions):
+            raise SourceUnavailable("leader not available")
         return {p: (self._kafka.starts[p], self._kafka.ends[p]) for p in partitions}
 
     def commit(self, receipt: WriteReceipt) -> None:
