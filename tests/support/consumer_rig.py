@@ -23,7 +23,7 @@ from forebay_api.v1alpha1 import (
 from forebay_consumer.breaker import Breaker
 from forebay_consumer.errors import SinkUnavailable
 from forebay_consumer.pipeline import Pipeline, Surroundings
-from forebay_consumer.ports import Decoder, Wanted
+from forebay_consumer.ports import Beginning, Decoder, Wanted
 from forebay_consumer.records import Batch, Claim, DeadLetter, EncodedChunk, RawChunk, Reason, WriteReceipt
 from forebay_consumer.status import Status
 from support.chunks import encoded
@@ -56,7 +56,14 @@ class SimpleDecoder:
 
 
 class StrictSource(FakeSource):
-    """A FakeSource that takes nothing back twice."""
+    """A FakeSource that takes nothing back twice. last_claim_id: the newest that it was told to read under."""
+
+    last_claim_id = 0
+
+    async def begin(self, beginnings: Mapping[int, Beginning]) -> None:
+        """As Source.begin."""
+        self.last_claim_id = max(self.last_claim_id, *(b.claim_id for b in beginnings.values()))
+        await super().begin(beginnings)
 
     def release(self, size_bytes: int) -> None:
         """As Source.release."""
