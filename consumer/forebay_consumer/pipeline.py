@@ -228,6 +228,8 @@ class Pipeline:
             await self._source.begin(
                 {p: Beginning(next_offset=claim.next_offset, claim_id=claim_id) for p, claim in claims.items()}
             )
+        elif self._positions.next_claim_at() is None:
+            self._status.unanswered = None
         self._ready(written=False)
 
     async def _initialize(self, partitions: tuple[int, ...]) -> tuple[int, ...]:

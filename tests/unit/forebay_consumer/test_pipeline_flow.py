@@ -221,6 +221,16 @@ async def test_question_that_kafka_does_not_answer_is_asked_again_and_its_messag
 
 
 @in_virtual_time
+async def test_unanswered_question_is_forgotten_with_its_partition() -> None:
+    world = World(1)
+    world.kafka.trouble = "no answer in 10 s"
+    async with running(world) as consumer:
+        await until(lambda: consumer.state.source_message == "no answer in 10 s")
+        consumer.source.take_away({0})
+        await until(lambda: consumer.state.source_message is None, 10.0)
+
+
+@in_virtual_time
 async def test_message_of_the_source_itself_outlasts_an_answered_question() -> None:
     world = World(1)
     world.kafka.trouble = "no answer"
