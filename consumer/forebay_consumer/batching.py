@@ -64,6 +64,10 @@ class BatchPolicy:
             wanted = max(wanted, self.rows)
         return replace(self, rows=min(MAX_ROWS, max(MIN_ROWS, wanted)), rows_per_s=smooth)
 
+    def after_failure(self) -> BatchPolicy:
+        """The policy once a transaction failed, perhaps because some time limit is too short for its size."""
+        return replace(self, rows=max(MIN_ROWS, self.rows // 2))
+
     def after_arrival(self, records: int, elapsed_s: float) -> BatchPolicy:
         """The policy once so many records came in so many seconds since the arrivals before."""
         share = min(1.0, elapsed_s / 0.5)

@@ -336,6 +336,9 @@ class Pipeline:
         except SinkBroken as e:
             self._status.write_refused(e.reason, e.message, batch.claims)
             raise
+        except SinkUnavailable:
+            self._policy = self._policy.after_failure()
+            raise
         finally:
             self._source.release(size_of(batch))
             if self._cap is None:

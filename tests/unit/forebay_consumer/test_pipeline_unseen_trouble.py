@@ -91,3 +91,17 @@ async def test_writes_that_fail_again_and_again_are_tried_less_often() -> None:
         assert consumer.sink.writes < 25
         consumer.sink.unknown = []
         await consumer.until_drained()
+
+
+@in_virtual_time
+async def test_a_batch_that_the_database_cannot_take_in_time_is_tried_in_smaller_ones() -> None:
+    world = World(1)
+
+    def give_up(records: int, *_more: object) -> None:
+        if records > 3_000:
+            raise SinkUnavailable("TimedOut", "canceling statement due to statement timeout")
+
+    async with running(world) as consumer:
+        consumer.sink._admit = give_up
+        world.produce(0, 20_000)
+        await consumer.until_drained()
