@@ -19,9 +19,13 @@ async def slow_proxy(host: str, port: int, bytes_per_s: float) -> AsyncIterator[
 
     async def serve(client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         server, to_server = await asyncio.open_connection(host, port)
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_forward(client, to_server, 1 / bytes_per_s))
-            tasks.create_task(_forward(server, to_client, 0.0))
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(_forward(client, to_server, 1 / bytes_per_s))
+                tasks.create_task(_forward(server, to_client, 0.0))
+        finally:
+            to_client.transport.abort()
+            to_server.transport.abort()
 
     served: set[asyncio.Task[None]] = set()
 
@@ -36,6 +40,7 @@ async def slow_proxy(host: str, port: int, bytes_per_s: float) -> AsyncIterator[
         for task in served:
             task.cancel()
         await asyncio.gather(*served, return_exceptions=True)
+        await server.wait_closed()
 
 
 async def _forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, s_per_byte: float) -> None:
