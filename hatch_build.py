@@ -1,4 +1,4 @@
-"""Build hook: compiles the consumer's native encoder with a bare rustc, where there is one.
+"""Build hook: puts the samples beside the demo, and compiles the consumer's native encoder with a bare rustc, where there is one.
 
 The library is optional (the consumer then decodes in plain Python), so a missing compiler is no error, unless the
 environment variable FOREBAY_NATIVE says `require`; `off` leaves the library out in any case.
@@ -20,6 +20,8 @@ FOLDER = Path("consumer/forebay_consumer/decode")
 SOURCE = FOLDER / "native/copyjson.rs"
 LIBRARY = FOLDER / "_copyjson.so"
 WHEEL_PATH = "forebay_consumer/decode/_copyjson.so"
+SAMPLES = {f"manifests/samples/{name}": f"forebay_cli/demo/{name}" for name in ("payments.yaml", "payments.sql")}
+"""Beside the demo's code, which looks there where it finds no checkout."""
 FLAGS = ("--edition", "2021", "--crate-type", "cdylib", "--crate-name", "copyjson", "-C", "opt-level=3")
 
 
@@ -28,6 +30,8 @@ class NativeEncoderHook(BuildHookInterface):  # type: ignore[type-arg]  # its pa
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Called by hatchling before it collects files; version is "standard" or "editable"."""
+        if version != "editable":
+            build_data["force_include"].update(SAMPLES)
         library = self._compile()
         if library is None:
             return
