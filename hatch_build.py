@@ -1,4 +1,4 @@
-"""Build hook: puts the samples beside the demo, and compiles the consumer's native encoder with a bare rustc, where there is one.
+"""Build hook: puts the samples beside the demo, and compiles the consumer's native encoder where there is a rustc.
 
 The library is optional (the consumer then decodes in plain Python), so a missing compiler is no error, unless the
 environment variable FOREBAY_NATIVE says `require`; `off` leaves the library out in any case.
