@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from forebay_api.state import PartitionReport, PartitionState
 
+from forebay_consumer.errors import Fatal
 from forebay_consumer.ports import PositionLost
 from forebay_consumer.records import Claim, RawChunk, WriteReceipt
 
@@ -114,16 +115,17 @@ class Positions:
             self._held[partition] = replace(held, claim=None, claim_id=0, stopped=why)
 
     def accept(self, chunk: RawChunk) -> bool:
-        """Is the chunk read under the present claim and next in order? Counts gaps (legal.
+        """Is the chunk read under the present claim? Counts gaps, which compaction and transactions make legal.
 
-        Compaction, transactions).
+        Raises Fatal when the source went backwards inside a claim: dropping a chunk that reaches beyond what was read
+        would make a gap of it, and a restart claims and reads anew.
         """
         held = self._held.get(chunk.partition)
         if held is None or held.claim is None or held.claim_id != chunk.claim_id:
             return False
         first, last = chunk.offsets[0], chunk.offsets[-1]
         if first < held.read_next:
-            return False
+            raise Fatal(f"partition {chunk.partition}: read offset {first} again, expected {held.read_next}")
         self.gap_records += (first - held.read_next) + (last - first + 1 - len(chunk.offsets))
         self._held[chunk.partition] = replace(held, read_next=last + 1)
         return True

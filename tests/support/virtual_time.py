@@ -66,7 +66,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Seconds since the loop was made."""
         return self._passing.now
 
-    def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]  # TypeVarTuple of typeshed
+    def run_in_executor(self, _executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]  # TypeVarTuple of typeshed
         """Do the work here, later."""
         done: asyncio.Future[T] = self.create_future()
 
