@@ -122,10 +122,11 @@ class Interleavings(RuleBasedStateMachine):
                 consumer.sink.terminate()
         self.run(pass_time(wait_s))
 
-    @rule(who=WHO, partition=WHERE, age=st.integers(0, 3), first=st.integers(0, 50))
-    def deliver_late(self, who: int, partition: int, age: int, first: int) -> None:
+    @rule(who=WHO, partition=WHERE, age=st.integers(0, 3), ahead=st.sampled_from([0, 1, 500]))
+    def deliver_late(self, who: int, partition: int, age: int, ahead: int) -> None:
         """A chunk read under some older claim was still on its way."""
         consumer = self.consumers[who]
+        first = (self.world.position(partition) or 0) + ahead
         late = raw_chunk(partition, first, 5, claim_id=consumer.source.last_claim_id - age)
         if not consumer.status.positions.is_current(late):
             consumer.source.buffered_bytes += late.size_bytes

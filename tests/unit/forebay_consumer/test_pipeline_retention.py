@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 from forebay_api.state import PartitionState
 from forebay_api.v1alpha1 import OnPositionLost
-from forebay_consumer.errors import SinkUnavailable
+from forebay_consumer.ports import PositionLost
 from support.consumer_rig import Consumer, World, build_spec, rival, running
 from support.virtual_time import in_virtual_time, until
 
-AWAY = SinkUnavailable("Unreachable", "no answer")
 SKIP = build_spec(on_position_lost=OnPositionLost.SKIP_TO_EARLIEST)
 
 
@@ -114,29 +111,17 @@ async def test_fence_of_a_skip_lets_go_of_the_partition_and_tries_again() -> Non
         assert (consumer.state.totals.fenced, consumer.state.totals.lost_records) == (1, 4)
 
 
-@pytest.mark.parametrize(
-    "interfere",
-    [
-        pytest.param(lambda world, _: world.database.failures.append(AWAY), id="away"),
-        pytest.param(lambda _, consumer: consumer.source.take_away({0}), id="revoked"),
-    ],
-)
 @in_virtual_time
-async def test_news_of_a_lost_position_that_is_outdated_is_forgotten(
-    interfere: Callable[[World, Consumer], None],
-) -> None:
+async def test_news_of_a_lost_position_under_an_older_claim_is_forgotten() -> None:
     world = World(1)
     world.produce(0, 5)
     async with running(world) as consumer:
         await consumer.until_drained()
+        old = consumer.source.last_claim_id
         consumer.source.take_away({0})
-        world.kafka.starts[0] = 6
-        consumer.sink.claim_s = 1.0
         consumer.source.give({0})
-        await until(lambda: consumer.sink.is_claiming)
-        interfere(world, consumer)
-        world.kafka.starts[0] = 0
-        consumer.source.give({0} - consumer.source.assigned)
+        await until(lambda: consumer.source.last_claim_id > old)
+        consumer.source.put(PositionLost(partition=0, claim_id=old, position=5, log_start=9, log_end=9))
         world.produce(0, 2)
         await consumer.until_drained()
         assert stopped(consumer) == []

@@ -61,6 +61,7 @@ async def test_long_outage_is_asked_about_about_once_a_second_and_survived() -> 
         world.produce(0, 3)
         world.database.trouble = None
         await consumer.until_drained()
+        assert consumer.state.busy_fraction is None  # what was before the outage says nothing
     gaps = [later - earlier for earlier, later in pairwise(asked)]
     assert gaps[0] < 0.1
     assert 0.7 < max(gaps) < 1.1
@@ -141,6 +142,18 @@ async def test_open_breaker_stays_broken_over_claims_until_a_write_succeeds() ->
         world.produce(0, 90)  # one batch with the bad ones now, and few enough of them
         await consumer.until_drained()
         assert consumer.state.sink.health is SinkHealth.READY
+
+
+@in_virtual_time
+async def test_breaker_remembers_what_earlier_batches_held() -> None:
+    world = World(1)
+    spec = build_spec(dead_letters=DeadLetterSpec(minimum=3, max_fraction=0.1))
+    async with running(world, spec=spec) as consumer:
+        world.produce(0, 2, poison=2)
+        await consumer.until_drained()
+        world.produce(0, 0, poison=1)
+        await until(lambda: consumer.state.sink.reason == "Breaker")
+        assert len(world.database.dead) == 2
 
 
 @in_virtual_time
