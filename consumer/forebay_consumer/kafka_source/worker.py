@@ -32,8 +32,8 @@ from forebay_consumer.kafka_source.trouble import Trouble, TroubleKind, is_proto
 from forebay_consumer.kafka_source.watch import Watch
 from forebay_consumer.ports import Assigned, Records, SourceEvent, Wanted
 
-POLL_RECORDS = 4096
-"""Most records of one poll: consume() builds their objects without letting the event loop run, some 3 ms."""
+POLL_RECORDS = 1500
+"""Most records of one poll: consume() builds their objects without letting the event loop run, about 1 ms."""
 
 POLL_WAIT_S = 0.02
 """Longest wait for a first record; a command waits so long at most."""
