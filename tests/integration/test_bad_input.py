@@ -123,5 +123,5 @@ async def test_batch_of_ten_thousand_with_one_refused_row_costs_one_retry(flood:
     assert state is not None
     assert (state.totals.dead_letters, state.totals.retries) == (1, 1)
     reason = run.run_sql("SELECT reason, record_offset, message FROM forebay.dead_letters")
-    assert reason.startswith("ConstraintViolation|6000|")
+    assert reason.startswith("ConstraintViolation\t6000\t")
     assert "payments_amount_cents_check" in reason

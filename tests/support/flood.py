@@ -7,7 +7,6 @@ import itertools
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 import urllib.error
@@ -24,7 +23,8 @@ from forebay_cli.demo.audit import Verdict, judge_facts
 from forebay_cli.demo.audit_database import gather_facts
 from forebay_cli.demo.ledger import read_entries, summarize_entries
 from forebay_cli.local.kafka_server import KafkaServer
-from forebay_cli.local.postgres_server import ConnectionParts
+from forebay_cli.local.postgres_programs import find_postgres
+from forebay_cli.local.postgres_server import run_psql
 from forebay_cli.local.process import Child, start_child
 from support.testbed.servers import FreshDatabase
 
@@ -107,12 +107,12 @@ class Flood:
         self._write_folder("sink", {**parts, **changes})
 
     def run_sql(self, sql: str) -> str:
-        """Run SQL as the pipeline's role; rows as psql prints them."""
-        return _psql(sql, self.database.parts)
+        """Run SQL as the pipeline's role; rows as lines, tab-separated."""
+        return run_psql(find_postgres(), self.database.parts, sql)
 
     def run_sql_as_admin(self, sql: str) -> str:
         """Run SQL as the superuser in the same database."""
-        return _psql(sql, self.database.admin)
+        return run_psql(find_postgres(), self.database.admin, sql)
 
     def start_consumer(self) -> ConsumerProcess:
         """One more consumer."""
@@ -227,14 +227,6 @@ class Flood:
             old.unlink()
         for key, value in keys.items():
             (folder / key).write_text(value)
-
-
-def _psql(sql: str, parts: ConnectionParts) -> str:
-    environment = {**os.environ, **parts.environment}
-    command = ["psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-c", sql]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
 
 
 async def eventually(

@@ -165,20 +165,7 @@ class PostgresServer:
         variables: psql's, written :'value' or :"name" in the SQL.
         """
         assert self._programs is not None, "start() finds the programs"
-        # Through the input: arguments, a password among them, would be in everybody's process list.
-        given = "".join(f"\\set {name} {_quote(value)}\n" for name, value in (variables or {}).items())
-        done = subprocess.run(  # noqa: S603 - psql as found by find_postgres, its input from our own code
-            [self._programs.bin / "psql", "-XqAt", "-F", "\t", "-v", "ON_ERROR_STOP=1"],
-            input=given + sql,
-            env=(parts or self.admin()).environment,
-            capture_output=True,
-            text=True,
-            timeout=SQL_S,
-            check=False,
-        )
-        if done.returncode != 0:
-            raise SqlFailed(done.stderr.strip())
-        return done.stdout.rstrip("\n")
+        return run_psql(self._programs, parts or self.admin(), sql, variables)
 
     def create_role(self, name: str, password: str) -> None:
         """Create an ordinary role that may sign in."""
@@ -258,3 +245,23 @@ def build_settings(port: int, socket_folder: Path | None, settings: Mapping[str,
 def _quote(value: str) -> str:
     """Quote as postgresql.conf and psql's \\set both read it."""
     return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+def run_psql(
+    programs: PostgresPrograms, parts: ConnectionParts, sql: str, variables: Mapping[str, str] | None = None
+) -> str:
+    """Run SQL as PostgresServer.run_sql does, at any server. Raises SqlFailed."""
+    # Through the input: arguments, a password among them, would be in everybody's process list.
+    given = "".join(f"\\set {name} {_quote(value)}\n" for name, value in (variables or {}).items())
+    done = subprocess.run(  # noqa: S603 - psql as found by find_postgres, its input from our own code
+        [programs.bin / "psql", "-XqAt", "-F", "\t", "-v", "ON_ERROR_STOP=1"],
+        input=given + sql,
+        env=parts.environment,
+        capture_output=True,
+        text=True,
+        timeout=SQL_S,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise SqlFailed(done.stderr.strip())
+    return done.stdout.rstrip("\n")
