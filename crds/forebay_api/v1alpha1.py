@@ -235,12 +235,13 @@ class PipelineSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pipeline:
-    """One IngestPipeline. generation: metadata.generation, 0 where there is none (local runtime)."""
+    """One IngestPipeline. generation, uid: of its metadata; 0 and "" where there is none (local runtime)."""
 
     namespace: str
     name: str
     spec: PipelineSpec
     generation: int = 0
+    uid: str = ""
 
     @property
     def key(self) -> str:

@@ -71,6 +71,18 @@ class RunningConsumer:
     state_url: str | None
 
 
+class ReplicasWriter(StrEnum):
+    """Who set the number of replicas that is in force. NOBODY: it was created and never scaled.
+
+    AUTOSCALER: Kubernetes' own HorizontalPodAutoscaler. PERSON: anyone else.
+    """
+
+    OPERATOR = "Operator"
+    NOBODY = "Nobody"
+    AUTOSCALER = "Autoscaler"
+    PERSON = "Person"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
     """The consumers of one pipeline as their runtime sees them.
@@ -78,6 +90,9 @@ class Workload:
     replicas: how many are asked for. consumers: those that run. is_current: what runs was made from the pipeline's
     present spec. is_settled: no start, stop or replacement is under way, and as many run as are asked for.
     problem: why consumers do not start or keep ending, for people; None when nothing is wrong.
+    writer: who asked for `replicas`. writer_name: its name for people, when it is not the operator.
+    rival: a controller that targets the replicas as well, for people, None = none.
+    scaling_revision: revision of spec.scaling that the workload was last applied under, None = never noted.
     """
 
     replicas: int
@@ -85,6 +100,10 @@ class Workload:
     is_current: bool
     is_settled: bool
     problem: str | None = None
+    writer: ReplicasWriter = ReplicasWriter.OPERATOR
+    writer_name: str | None = None
+    rival: str | None = None
+    scaling_revision: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +181,8 @@ class Memory:
     settled_since: kept through missing answers. unsettled_since: until the group is at rest.
     replicas_seen: at the last pass. lag_misses: consecutive passes without any answer.
     recovery_samples: complete samples to see before any change. resume_to: replicas before `suspend`.
+    ordered: the number of replicas that the operator last asked for, None = not known. had_rival: a controller
+    targeted the replicas at the last pass.
     """
 
     history: tuple[Snapshot, ...] = ()
@@ -177,6 +198,8 @@ class Memory:
     lag_misses: int = 0
     recovery_samples: int = 0
     resume_to: int | None = None
+    ordered: int | None = None
+    had_rival: bool = False
     last_decision: Decision | None = None
     conditions: tuple[Condition, ...] = ()
 
@@ -309,6 +332,7 @@ class ConditionType(StrEnum):
     LAG_AVAILABLE = "LagAvailable"
     SINK_READY = "SinkReady"
     PAUSED = "Paused"
+    CONFLICT = "Conflict"
     DATA_LOST = "DataLost"
 
 
