@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the system packages that the demo and the tests need: PostgreSQL's server, Java and Maven (for Apache Kafka),
-# a C and a Rust compiler, Python's venv. Looks for each by what it brings, so that nothing is done where all is present.
+# a C and a Rust compiler, Python's venv, HAProxy, and for Kubernetes a container engine. Looks for each by what it brings, so that nothing is done where all is present.
 # As root on Debian or Ubuntu it installs; otherwise it says what to install and exits with 1.
 set -eu
 
@@ -25,12 +25,23 @@ choose_java_package() {
     fi
 }
 
+has_container_engine() {
+    command -v dockerd >/dev/null || docker info >/dev/null 2>&1
+}
+
 missing=""
 has_postgres || missing="$missing postgresql"
 has_java || missing="$missing $(choose_java_package)"
 command -v mvn >/dev/null || missing="$missing maven"
 command -v rustc >/dev/null || missing="$missing rustc"
 command -v gcc >/dev/null || missing="$missing gcc libc6-dev"
+command -v haproxy >/dev/null || missing="$missing haproxy"
+# For clusters in tests: the engine, and what assembles images where none can be pulled.
+has_container_engine || missing="$missing docker.io containerd runc"
+command -v iptables >/dev/null || missing="$missing iptables"
+command -v ip >/dev/null || missing="$missing iproute2"
+command -v mmdebstrap >/dev/null || missing="$missing mmdebstrap"
+command -v zstd >/dev/null || missing="$missing zstd"
 python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || missing="$missing python3-venv"
 
 [ -n "$missing" ] || exit 0
@@ -46,6 +57,14 @@ cluster_settings=/etc/postgresql-common/createcluster.conf
 if [ ! -e "$cluster_settings" ]; then
     mkdir -p "$(dirname "$cluster_settings")"
     echo "create_main_cluster = false" >"$cluster_settings"
+fi
+
+# Nor should HAProxy and the container engine be started by their packages: Debian's way to say so.
+start_policy=/usr/sbin/policy-rc.d
+if [ ! -e "$start_policy" ]; then
+    printf '#!/bin/sh\nexit 101\n' >"$start_policy"
+    chmod 755 "$start_policy"
+    trap 'rm -f "$start_policy"' EXIT
 fi
 
 echo "installing:$missing"

@@ -1,0 +1,3 @@
+module forebay.dev/node-image/pause
+
+go 1.26.0
