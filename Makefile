@@ -11,7 +11,7 @@ SOURCES := crds operator consumer cli bench tests tools
 COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"
 
-.PHONY: demo test check bench image lock
+.PHONY: demo test check bench image manifests lock
 
 demo: $(READY) ## A flood through real Kafka into real PostgreSQL, then an audit. ARGS="--break lose" must fail
 	$(BIN)/forebay demo $(ARGS)
@@ -22,9 +22,13 @@ test: $(READY) ## All tests. ARGS="tests/unit -k parse" for some
 check: $(READY) ## Everything that reads the code without running it
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy crds operator consumer cli bench tests
+	$(BIN)/mypy crds operator consumer cli bench tests tools
 	$(BIN)/lint-imports
 	$(BIN)/vulture
+	PYTHONPATH=tests $(BIN)/python tools/manifests.py --check
+
+manifests: $(READY) ## Writes what comes from the charts: manifests/, their READMEs' tables, the copied definition
+	PYTHONPATH=tests $(BIN)/python tools/manifests.py
 
 bench: $(READY) ## The write path's throughput beside bare loops
 	$(BIN)/python -m bench.write_path $(ARGS)
