@@ -22,6 +22,18 @@ class ClusterUnavailable(Retryable):
     """The workload could not be read or written (API server away, process table unreadable)."""
 
 
+class NotFound(ClusterUnavailable):
+    """The API server answered that the object does not exist."""
+
+
+class WriteConflict(ClusterUnavailable):
+    """The API server refused a write since somebody else wrote first, or since the object exists already."""
+
+
+class PipelineGone(Retryable):
+    """The IngestPipeline does not exist any more, or is another one of the same name: its loop must end."""
+
+
 class LagUnavailable(Retryable):
     """Kafka gave no answer at all. `reason` is a CamelCase word, `message` names the remedy where there is one."""
 

@@ -1,7 +1,7 @@
 """What the reconcile loop needs from the world, for Kubernetes and for a single machine alike.
 
-Errors: methods raise Retryable when the world does not answer, Fatal when a person must act; nothing else. Each
-method keeps its own deadline: none may take longer than a few seconds.
+Errors: methods raise Retryable when the world does not answer, PipelineGone when the resource is no longer there, Fatal
+when a person must act; nothing else. Each method keeps its own deadline: none may take longer than a few seconds.
 """
 
 from __future__ import annotations
