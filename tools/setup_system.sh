@@ -1,6 +1,7 @@
 #!/bin/sh
-# Installs the system packages that the demo and the tests need: PostgreSQL's server, Java and Maven (for Apache Kafka),
-# a C and a Rust compiler, Python's venv, HAProxy, and for Kubernetes a container engine. Looks for each by what it brings, so that nothing is done where all is present.
+# Installs the system packages that the demo needs: PostgreSQL's server, Java and Maven (for Apache Kafka), a C and a Rust
+# compiler, Python's venv. With the argument `tests`, also those of all tests: HAProxy, and for Kubernetes a container
+# engine and what assembles images. Looks for each by what it brings, so that nothing is done where all is present.
 # As root on Debian or Ubuntu it installs; otherwise it says what to install and exits with 1.
 set -eu
 
@@ -35,14 +36,15 @@ has_java || missing="$missing $(choose_java_package)"
 command -v mvn >/dev/null || missing="$missing maven"
 command -v rustc >/dev/null || missing="$missing rustc"
 command -v gcc >/dev/null || missing="$missing gcc libc6-dev"
-command -v haproxy >/dev/null || missing="$missing haproxy"
-# For clusters in tests: the engine, and what assembles images where none can be pulled.
-has_container_engine || missing="$missing docker.io containerd runc"
-command -v iptables >/dev/null || missing="$missing iptables"
-command -v ip >/dev/null || missing="$missing iproute2"
-command -v mmdebstrap >/dev/null || missing="$missing mmdebstrap"
-command -v zstd >/dev/null || missing="$missing zstd"
 python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || missing="$missing python3-venv"
+if [ "${1:-}" = tests ]; then
+    has_container_engine || missing="$missing docker.io containerd runc"
+    command -v haproxy >/dev/null || missing="$missing haproxy"
+    command -v ip >/dev/null || missing="$missing iproute2"
+    command -v iptables >/dev/null || missing="$missing iptables"
+    command -v mmdebstrap >/dev/null || missing="$missing mmdebstrap"
+    command -v zstd >/dev/null || missing="$missing zstd"
+fi
 
 [ -n "$missing" ] || exit 0
 
