@@ -6,7 +6,11 @@ because crds/ingestpipelines.yaml carries the same ones.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+JsonObject = Mapping[str, object]
+"""A JSON object that is passed on unread. Frozen by the reader (MappingProxyType, tuples), thawed by the writer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +35,19 @@ class Items:
     """How many items a list may have."""
 
     maximum: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entries:
+    """How many entries a mapping of texts may have, and their legal keys and values.
+
+    takes_whole_numbers: a value may be a whole number too and is read as its digits (`cpu: 2`).
+    """
+
+    maximum: int
+    key: Text
+    value: Text
+    takes_whole_numbers: bool = False
 
 
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
@@ -106,3 +123,72 @@ WINDOW_RECORDS = Range(minimum=1, maximum=10_000_000)
 
 MAX_COLUMNS = Items(maximum=1600)
 """PostgreSQL's limit for a table."""
+
+CLUSTER_NAME = Text(
+    pattern="[a-z]([-a-z0-9]*[a-z0-9])?",
+    says="a Zalando cluster's name: lower-case letters, digits and '-', a letter first, at most 58 characters",
+    max_length=58,  # the operator appends "-repl" for a Service, whose name ends at 63
+)
+CLUSTER_USER = Text(
+    pattern=r"[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*",
+    says="a Zalando user's name: lower-case letters, digits, '_', '-' and '.', at most 63 characters",
+    max_length=63,
+)
+DATABASE = Text(
+    pattern=r"[^\x00-\x1f]{1,63}",
+    says="a database's name of 1 to 63 characters",
+    max_length=63,
+)
+SERVICE_NAME = Text(
+    pattern="[a-z]([-a-z0-9]*[a-z0-9])?",
+    says="the name of a Service in the pipeline's namespace: lower-case letters, digits and '-', at most 63 characters",
+    max_length=63,
+)
+PORT = Range(minimum=1, maximum=65_535)
+
+IMAGE = Text(
+    pattern="[a-zA-Z0-9]([a-zA-Z0-9._:/@-]*[a-zA-Z0-9])?",
+    says="an image's name, such as registry.example/forebay-consumer:1.2 (no spaces, no scheme)",
+    max_length=512,
+)
+KUBERNETES_NAME = Text(
+    pattern=rf"{_LABEL}(\.{_LABEL})*",
+    says="the name of a Kubernetes object: lower-case letters, digits, '-' and '.', at most 253 characters",
+    max_length=253,
+)
+VARIABLE_NAME = Text(
+    pattern="[-._a-zA-Z][-._a-zA-Z0-9]*",
+    says="an environment variable's name: letters, digits, '_', '-' and '.', no digit first, at most 256 characters",
+    max_length=256,
+)
+VARIABLE_VALUE = Text(pattern="[^\\x00]*", says="text of at most 8192 characters", max_length=8192)
+UID = Text(pattern="[!-~]*", says="printable ASCII of at most 128 characters", max_length=128)
+
+_QUALIFIED_NAME = Text(
+    pattern=rf"({_LABEL}(\.{_LABEL})*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{{0,61}}[A-Za-z0-9])?",
+    says="named as Kubernetes names labels (`name` or `example.com/name`, the name at most 63 characters)",
+    max_length=317,
+)
+_LABEL_VALUE = Text(
+    pattern="([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?",
+    says="a label's value: letters, digits, '-', '_' and '.', at most 63 characters",
+    max_length=63,
+)
+_QUANTITY = Text(
+    pattern=r"([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][-+]?[0-9]+)?",
+    says="a Kubernetes quantity such as 500m, 2 or 512Mi",
+    max_length=32,
+)
+
+LABELS = Entries(maximum=64, key=_QUALIFIED_NAME, value=_LABEL_VALUE)
+ANNOTATIONS = Entries(
+    maximum=64,
+    key=_QUALIFIED_NAME,
+    value=Text(pattern="[^\\x00]*", says="text of at most 8192 characters", max_length=8192),
+)
+QUANTITIES = Entries(maximum=16, key=_QUALIFIED_NAME, value=_QUANTITY, takes_whole_numbers=True)
+"""Resource names (`cpu`, `memory`, `example.com/device`) to quantities."""
+
+MAX_VARIABLES = Items(maximum=64)
+MAX_PLACEMENTS = Items(maximum=32)
+"""Tolerations, spread constraints, pull secrets of one pod."""

@@ -20,10 +20,9 @@ from enum import StrEnum
 from functools import cache
 from typing import Annotated, Any, Final
 
-from forebay_api.bounds import Items, Range, Text
+from forebay_api.bounds import Entries, Items, JsonObject, Range, Text
 
-Bound = Range | Text | Items
-
+Bound = Range | Text | Items | Entries
 _MAX_SHOWN = 60
 """Characters of a wrong value that a message repeats: enough to find it, too few to flood a terminal."""
 
@@ -144,6 +143,8 @@ class Reader:
             return self._read_object(typing.cast(type, cls), value, path)
         if typing.get_origin(cls) is tuple:
             return self._read_list(typing.get_args(cls)[0], value, path, bounds)
+        if typing.get_origin(cls) is Mapping:
+            return self._read_mapping(cls, value, path, bounds)
         converted, message = _convert(cls, value)
         message = message or _judge(converted, bounds)
         return converted if message is None else self._refuse(path, message)
@@ -189,6 +190,28 @@ class Reader:
                 continue
             if message := rule.check(*values):
                 self._refuse(_join(path, keys[rule.blames]) if rule.blames else path, message)
+
+    def _read_mapping(self, cls: Any, value: object, path: str, bounds: tuple[Bound, ...]) -> Any:
+        if not isinstance(value, Mapping):
+            return self._refuse(path, f"must be an object, is {_show(value)}")
+        if cls == JsonObject:
+            frozen = freeze(value)
+            return self._refuse(path, "must hold what JSON can carry") if frozen is UNREADABLE else frozen
+        before = len(self.problems)
+        (bound,) = bounds
+        assert isinstance(bound, Entries)
+        if len(value) > bound.maximum:
+            self._refuse(path, f"must have at most {bound.maximum} entries, has {len(value)}")
+        found = {key: self._read_entry(bound, key, each, path) for key, each in value.items()}
+        return types.MappingProxyType(found) if len(self.problems) == before else UNREADABLE
+
+    def _read_entry(self, bound: Entries, key: object, value: object, path: str) -> Any:
+        where = f"{path}[{key}]"
+        if not isinstance(key, str) or _judge_one(key, bound.key):
+            return self._refuse(where, f"the key must be {bound.key.says}")
+        if bound.takes_whole_numbers and isinstance(value, int) and not isinstance(value, bool):
+            value = str(value)
+        return self.read(str, value, where, (bound.value,))
 
     def _read_list(self, item: Any, value: object, path: str, bounds: tuple[Bound, ...]) -> Any:
         if not isinstance(value, list | tuple):
@@ -263,8 +286,28 @@ def _judge_one(value: Any, bound: Bound) -> str | None:
             return None if is_legal else f"must be {bound.says}, is {_show(value)}"
         case Items():
             return f"must have at most {bound.maximum} items, has {len(value)}" if len(value) > bound.maximum else None
+        case Entries():  # judged entry by entry, so that the path names the wrong one
+            return None
         case _:
             typing.assert_never(bound)
+
+
+def freeze(value: object) -> Any:
+    """A JSON value as JsonObject describes it; UNREADABLE when JSON cannot carry it or a key is no text."""
+    match value:
+        case Mapping():
+            found = {key: freeze(each) for key, each in value.items()}
+            is_legal = all(isinstance(key, str) for key in found) and UNREADABLE not in found.values()
+            return types.MappingProxyType(found) if is_legal else UNREADABLE
+        case list() | tuple():
+            items = tuple(freeze(each) for each in value)
+            return UNREADABLE if UNREADABLE in items else items
+        case None | bool() | str():
+            return value
+        case int() | float():
+            return UNREADABLE if abs(value) > _MAX_NUMBER or math.isnan(value) else value
+        case _:
+            return UNREADABLE
 
 
 def write(value: Any, shapes: Mapping[type, Shape]) -> Any:
@@ -273,6 +316,8 @@ def write(value: Any, shapes: Mapping[type, Shape]) -> Any:
         return write(shape.show(value), shapes)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {member.key: write(getattr(value, member.name), shapes) for member in members(type(value))}
+    if isinstance(value, Mapping):
+        return {key: write(each, shapes) for key, each in value.items()}
     if isinstance(value, tuple):
         return [write(each, shapes) for each in value]
     return str(value) if isinstance(value, StrEnum) else value

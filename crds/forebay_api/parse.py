@@ -20,6 +20,7 @@ from forebay_api.v1alpha1 import (
     EpochUnit,
     Pipeline,
     PipelineSpec,
+    PodTemplate,
     ScalingSpec,
     SinkSpec,
     Timing,
@@ -27,8 +28,15 @@ from forebay_api.v1alpha1 import (
     TlsSpec,
     UnknownFieldPolicy,
     UnknownFields,
+    Variable,
 )
-from forebay_api.wire import API_VERSION, KIND
+from forebay_api.wire import API_VERSION, GROUP, KIND
+
+OWN_PREFIX = f"{GROUP}/"
+"""Labels and annotations of this prefix are the operator's, on every object that it makes."""
+
+OWN_LABELS = ("app.kubernetes.io/name", "app.kubernetes.io/instance", "app.kubernetes.io/managed-by")
+"""Labels that the operator sets, and finds its pods by."""
 
 
 class InvalidPipeline(ValueError):
@@ -50,17 +58,43 @@ def parse_pipeline(body: Mapping[str, object]) -> Pipeline:
         raise InvalidPipeline(reader.problems)
     metadata = resource.metadata
     return Pipeline(
-        namespace=metadata.namespace, name=metadata.name, spec=resource.spec, generation=metadata.generation
+        namespace=metadata.namespace,
+        name=metadata.name,
+        spec=resource.spec,
+        generation=metadata.generation,
+        uid=metadata.uid,
     )
 
 
 def pipeline_to_body(pipeline: Pipeline) -> dict[str, Any]:
     """The resource that parse_pipeline reads back to an equal pipeline; every default is spelled out."""
-    metadata = MetadataShape(name=pipeline.name, namespace=pipeline.namespace, generation=pipeline.generation)
+    metadata = MetadataShape(
+        name=pipeline.name, namespace=pipeline.namespace, generation=pipeline.generation, uid=pipeline.uid
+    )
     resource = ResourceShape(api_version=API_VERSION, kind=KIND, metadata=metadata, spec=pipeline.spec)
     body: dict[str, Any] = write(resource, SHAPES)
     del body["status"]
     return body
+
+
+def pipeline_to_consumer_body(pipeline: Pipeline) -> dict[str, Any]:
+    """The part of the resource that a consumer reads: parse_pipeline takes it, with defaults for the rest.
+
+    It stays the same when only scaling, suspend or a pod's surroundings change, so that those restart no consumer by
+    way of their configuration.
+    """
+    body = pipeline_to_body(pipeline)
+    spec = body["spec"]
+    return {
+        "apiVersion": body["apiVersion"],
+        "kind": body["kind"],
+        "metadata": {"name": pipeline.name, "namespace": pipeline.namespace},
+        "spec": {
+            "source": spec["source"],
+            "sink": spec["sink"],
+            "consumer": {"maxRowsPerSecond": spec["consumer"]["maxRowsPerSecond"]},
+        },
+    }
 
 
 def read_path(text: str) -> tuple[str, ...]:
@@ -84,6 +118,7 @@ class MetadataShape:
     name: Annotated[str, bounds.PIPELINE_NAME]
     namespace: Annotated[str, bounds.NAMESPACE] = "default"
     generation: Annotated[int, bounds.Range(minimum=0, maximum=2**53)] = 0
+    uid: Annotated[str, bounds.UID] = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,6 +228,33 @@ def _check_collector(columns: Sequence[ColumnSpec], unknown: UnknownFields) -> s
     return f"column {unknown.column} is filled by spec.sink.columns; name another" if taken else None
 
 
+def _check_reference(cluster: object, secret: object) -> str | None:
+    if (cluster is None) != (secret is None):
+        return None
+    found = "neither" if cluster is None else "both"
+    return f"must have exactly one of postgresClusterRef and connectionSecretRef, has {found}"
+
+
+def _check_variable(name: str) -> str | None:
+    return "names beginning with FOREBAY_ are the operator's own; remove it" if name.startswith("FOREBAY_") else None
+
+
+def _check_labels(labels: Mapping[str, str]) -> str | None:
+    taken = [key for key in labels if key.startswith(OWN_PREFIX) or key in OWN_LABELS]
+    return f"{taken[0]} is the operator's own; remove it" if taken else None
+
+
+def _check_annotations(annotations: Mapping[str, str]) -> str | None:
+    taken = [key for key in annotations if key.startswith(OWN_PREFIX)]
+    return f"{taken[0]} is the operator's own; remove it" if taken else None
+
+
+def _check_unique_variables(env: Sequence[Variable]) -> str | None:
+    names = [each.name for each in env]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    return f"names must be unique; more than once: {', '.join(twice)}" if twice else None
+
+
 def _check_tls(mode: TlsMode, ca: object) -> str | None:
     verifies = mode in (TlsMode.VERIFY_CA, TlsMode.VERIFY_FULL)
     return f"is required by mode {mode}: name a Secret whose key ca.crt holds the CA" if verifies and not ca else None
@@ -220,6 +282,7 @@ RULES: Mapping[type, Sequence[Rule]] = {
     FromShape: [Rule(needs=tuple(ColumnSource), blames="", check=_check_from)],
     ColumnShape: [Rule(needs=("from_", "epoch_unit"), blames="epoch_unit", check=_check_epoch_unit)],
     SinkSpec: [
+        Rule(needs=("postgres_cluster_ref", "connection_secret_ref"), blames="", check=_check_reference),
         Rule(needs=("columns",), blames="columns", check=_check_unique_columns),
         Rule(needs=("columns", "unknown_fields"), blames="unknown_fields", check=_check_collector),
     ],
@@ -227,6 +290,12 @@ RULES: Mapping[type, Sequence[Rule]] = {
     UnknownFields: [Rule(needs=("policy", "column"), blames="policy", check=_check_policy)],
     DeadLetterSpec: [Rule(needs=("minimum", "window_records"), blames="minimum", check=_check_breaker)],
     ScalingSpec: [Rule(needs=("min_replicas", "max_replicas"), blames="min_replicas", check=_check_replicas)],
+    Variable: [Rule(needs=("name",), blames="name", check=_check_variable)],
+    PodTemplate: [
+        Rule(needs=("labels",), blames="labels", check=_check_labels),
+        Rule(needs=("annotations",), blames="annotations", check=_check_annotations),
+        Rule(needs=("env",), blames="env", check=_check_unique_variables),
+    ],
     Timing: [Rule(needs=("sample_s", "fast_window_s"), blames="fast_window_s", check=_check_windows)],
 }
 """Each has its like in crds/ingestpipelines.yaml: a CEL rule, a list's map key, or minProperties and maxProperties."""

@@ -9,11 +9,14 @@ crds/ingestpipelines.yaml; tests/unit/forebay_api checks that both agree.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Annotated
 
 from forebay_api import bounds
+from forebay_api.bounds import JsonObject
 
 
 class StartFrom(StrEnum):
@@ -166,16 +169,59 @@ class DeadLetterSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SinkSpec:
-    """The PostgreSQL side. `table` is `schema.table` or `table` (then in schema public)."""
+class PostgresClusterRef:
+    """A cluster of the Zalando operator in the pipeline's own namespace.
 
-    connection_secret_ref: SecretRef
+    user: names the Secret only; whom to connect as is read from the Secret, because rotation changes it.
+    service_name: None = the cluster's own Service, `name`. secret_name: None = as the Zalando operator names it.
+    """
+
+    name: Annotated[str, bounds.CLUSTER_NAME]
+    user: Annotated[str, bounds.CLUSTER_USER]
+    database: Annotated[str, bounds.DATABASE]
+    service_name: Annotated[str, bounds.SERVICE_NAME] | None = None
+    port: Annotated[int, bounds.PORT] = 5432
+    secret_name: Annotated[str, bounds.SECRET_NAME] | None = None
+
+    @property
+    def host(self) -> str:
+        """The Service to connect to."""
+        return self.service_name or self.name
+
+    @property
+    def credentials_secret(self) -> str:
+        """Name of the Secret with the keys username and password.
+
+        The Zalando operator's default template; '_', which no name of an object may have, becomes '-'.
+        """
+        user = self.user.replace("_", "-")
+        return self.secret_name or f"{user}.{self.name}.credentials.postgresql.acid.zalan.do"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SinkSpec:
+    """The PostgreSQL side: exactly one of postgres_cluster_ref and connection_secret_ref.
+
+    `table` is `schema.table` or `table` (then in schema public).
+    """
+
     table: Annotated[str, bounds.TABLE]
+    postgres_cluster_ref: PostgresClusterRef | None = None
+    connection_secret_ref: SecretRef | None = None
     tls: TlsSpec = field(default_factory=TlsSpec)
     mode: SinkMode = SinkMode.APPEND
     columns: Annotated[tuple[ColumnSpec, ...], bounds.MAX_COLUMNS] = ()
     unknown_fields: UnknownFields = field(default_factory=UnknownFields)
     dead_letters: DeadLetterSpec = field(default_factory=DeadLetterSpec)
+
+
+def sink_secret_name(sink: SinkSpec) -> str:
+    """Name of the Secret, in the pipeline's namespace, with the sink's credentials: whichever reference is used."""
+    if sink.postgres_cluster_ref is not None:
+        return sink.postgres_cluster_ref.credentials_secret
+    if sink.connection_secret_ref is not None:
+        return sink.connection_secret_ref.name
+    raise ValueError("a sink without a reference to its credentials; the parser makes none such")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,11 +261,64 @@ class ScalingSpec:
     timing: Timing = field(default_factory=Timing)
 
 
+def _no_entries() -> Mapping[str, str]:
+    return MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourcesSpec:
+    """What a consumer's container asks for and may use: resource name -> Kubernetes quantity, as text."""
+
+    requests: Annotated[Mapping[str, str], bounds.QUANTITIES] = field(default_factory=_no_entries)
+    limits: Annotated[Mapping[str, str], bounds.QUANTITIES] = field(default_factory=_no_entries)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variable:
+    """One environment variable. Names that begin with FOREBAY_ are the operator's own."""
+
+    name: Annotated[str, bounds.VARIABLE_NAME]
+    value: Annotated[str, bounds.VARIABLE_VALUE] = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectRef:
+    """Name of an object in the pipeline's own namespace."""
+
+    name: Annotated[str, bounds.KUBERNETES_NAME]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodTemplate:
+    """What is passed on to the consumers' pods; processes of the local runtime take env alone.
+
+    tolerations, affinity, topology_spread_constraints: JSON as core/v1 has it. Their schema is in the CRD alone,
+    because only a Kubernetes API server gives them a meaning.
+    """
+
+    labels: Annotated[Mapping[str, str], bounds.LABELS] = field(default_factory=_no_entries)
+    annotations: Annotated[Mapping[str, str], bounds.ANNOTATIONS] = field(default_factory=_no_entries)
+    env: Annotated[tuple[Variable, ...], bounds.MAX_VARIABLES] = ()
+    node_selector: Annotated[Mapping[str, str], bounds.LABELS] = field(default_factory=_no_entries)
+    tolerations: Annotated[tuple[JsonObject, ...], bounds.MAX_PLACEMENTS] = ()
+    affinity: JsonObject | None = None
+    topology_spread_constraints: Annotated[tuple[JsonObject, ...], bounds.MAX_PLACEMENTS] = ()
+    priority_class_name: Annotated[str, bounds.KUBERNETES_NAME] | None = None
+    service_account_name: Annotated[str, bounds.KUBERNETES_NAME] | None = None
+    image_pull_secrets: Annotated[tuple[ObjectRef, ...], bounds.MAX_PLACEMENTS] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsumerSpec:
-    """Each consumer process. max_rows_per_second: cap of one process, None = no cap."""
+    """Each consumer process.
 
+    image: None = the operator's own release. max_rows_per_second: cap of one process, None = no cap.
+    """
+
+    image: Annotated[str, bounds.IMAGE] | None = None
+    resources: ResourcesSpec = field(default_factory=ResourcesSpec)
     max_rows_per_second: Annotated[int, bounds.RATE] | None = None
+    pod_template: PodTemplate = field(default_factory=PodTemplate)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
