@@ -58,6 +58,8 @@ def _assemble(draft: Path, packages: Sequence[str]) -> None:
     options += [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in UNNEEDED]
     options += [f"--aptopt={file}" for file in sorted(HOST_OPTIONS.glob("99*"))]
     options += ["--aptopt=Acquire::Languages none", f"--customize-hook={FORGET}"]
+    # Java's packages link their manual pages there and fail without the folder.
+    options += ['--essential-hook=mkdir -p "$1"/usr/share/man/man1']
     sources = [file for file in HOST_SOURCES if file.exists() and "debian" in file.read_text()][:1]
     argv = [find_program("mmdebstrap", "mmdebstrap"), *options, SUITE, draft / "root.tar", *sources]
     run_step("the assembly of a Debian image", argv, draft / "mmdebstrap.log", BUILD_S, cwd=draft)
