@@ -18,6 +18,14 @@ class Fatal(ForebayError):
     """A person must change something: the loop of this pipeline ends and says why."""
 
 
+class BadConfig(Fatal):
+    """The environment is wrong. problems: one line each."""
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
 class ClusterUnavailable(Retryable):
     """The workload could not be read or written (API server away, process table unreadable)."""
 
