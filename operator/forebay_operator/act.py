@@ -6,17 +6,22 @@ from typing import assert_never
 
 from forebay_api.v1alpha1 import Pipeline
 
-from forebay_operator.errors import Retryable
+from forebay_operator.errors import PipelineGone, Retryable
 from forebay_operator.model import Action, ApplyWorkload, Outcome, Plan, ScaleTo
 from forebay_operator.ports import Cluster
 
 
 async def act(cluster: Cluster, pipeline: Pipeline, plan: Plan) -> tuple[Outcome, ...]:
-    """Do the actions in order. One that fails ends the pass: the next observation decides anew. Raises Fatal."""
+    """Do the actions in order. One that fails ends the pass: the next observation decides anew.
+
+    Raises Fatal, PipelineGone.
+    """
     outcomes: list[Outcome] = []
     for action in plan.actions:
         try:
             await _do(cluster, pipeline, action)
+        except PipelineGone:
+            raise
         except Retryable as e:
             outcomes.append(Outcome(action=action, error=str(e) or type(e).__name__))
             break

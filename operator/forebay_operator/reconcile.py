@@ -10,12 +10,14 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
+from enum import StrEnum
 
 from forebay_api.v1alpha1 import Pipeline
 
 from forebay_operator.act import act
 from forebay_operator.decide import decide
-from forebay_operator.errors import Retryable
+from forebay_operator.errors import PipelineGone, Retryable
+from forebay_operator.logs import bind_pass
 from forebay_operator.model import Memory, Report
 from forebay_operator.observe import observe
 from forebay_operator.ports import Clock, Ports
@@ -30,8 +32,26 @@ MIN_PAUSE_S = 0.1
 """Between two passes at least, when a pass takes longer than the sample interval."""
 
 
+class PassResult(StrEnum):
+    """What became of one pass. ERROR: it could not be made, and is tried again. GONE: there is no such pipeline.
+    FAILED: anything else was raised, and ends the loop."""
+
+    SUCCESS = "success"
+    ERROR = "error"
+    GONE = "gone"
+    FAILED = "failed"
+
+
+OnPass = Callable[[Pipeline, PassResult, float], None]
+"""Called after each pass with its duration in seconds."""
+
+
+def _ignore_pass(_pipeline: Pipeline, _result: PassResult, _took_s: float) -> None:
+    """For callers that measure nothing."""
+
+
 async def reconcile_once(ports: Ports, pipeline: Pipeline, memory: Memory, now: datetime) -> tuple[Memory, Report]:
-    """Bring one pipeline one step nearer to what it should be. Idempotent. Raises Retryable, Fatal."""
+    """Bring one pipeline one step nearer to what it should be. Idempotent. Raises Retryable, PipelineGone, Fatal."""
     seen = await observe(ports, pipeline)
     plan, after = decide(pipeline, memory, seen, now)
     outcomes = await act(ports.cluster, pipeline, plan)
@@ -44,6 +64,7 @@ class PipelineLoop:
     """Reconciles one pipeline until it is stopped. Stopping scales nothing: the consumers run on.
 
     jitter: 0..1, takes up to half off each back-off, so that many pipelines do not come back together.
+    new_id: a name for each pass, which its log lines carry.
     """
 
     def __init__(
@@ -54,12 +75,16 @@ class PipelineLoop:
         *,
         memory: Memory | None = None,
         jitter: Callable[[], float] = lambda: 0.0,
+        new_id: Callable[[], str] = lambda: "",
+        on_pass: OnPass = _ignore_pass,
     ) -> None:
         self._ports = ports
         self._pipeline = pipeline
         self._clock = clock
         self._memory = memory or Memory()
         self._jitter = jitter
+        self._new_id = new_id
+        self._on_pass = on_pass
         self._wake = asyncio.Event()
         self._stopping = False
         self._failures = 0
@@ -71,13 +96,17 @@ class PipelineLoop:
         self._pipeline = pipeline
         self._wake.set()
 
+    def poke(self) -> None:
+        """Something may have changed outside: make the next pass now."""
+        self._wake.set()
+
     def stop(self) -> None:
         """Let run() return after the pass under way."""
         self._stopping = True
         self._wake.set()
 
     async def run(self) -> None:
-        """Returns after stop(). Raises Fatal when a person must act."""
+        """Returns after stop(). Raises PipelineGone, and Fatal when a person must act."""
         while not self._stopping:
             self._wake.clear()
             pause_s = await self._run_pass()
@@ -86,18 +115,30 @@ class PipelineLoop:
 
     async def _run_pass(self) -> float:
         """One pass; returns the seconds to wait before the next."""
-        pipeline, memory, started = self._pipeline, self._memory, self._clock.now()
-        sample_s = pipeline.spec.scaling.timing.sample_s
-        try:
-            memory, report = await reconcile_once(self._ports, pipeline, memory, started)
-        except Retryable as e:
-            return await self._back_off(pipeline, e)
+        pipeline, started = self._pipeline, self._clock.now()
+        result = PassResult.FAILED
+        with bind_pass(pipeline.key, self._new_id()):
+            try:
+                report = await self._reconcile(pipeline, started)
+                result = PassResult.SUCCESS
+            except PipelineGone:
+                result = PassResult.GONE
+                raise
+            except Retryable as e:
+                result = PassResult.ERROR
+                return await self._back_off(pipeline, e)
+            finally:
+                elapsed_s = (self._clock.now() - started).total_seconds()
+                self._on_pass(pipeline, result, elapsed_s)
+            self._log_changes(pipeline, report)
+        return max(MIN_PAUSE_S, pipeline.spec.scaling.timing.sample_s - elapsed_s)
+
+    async def _reconcile(self, pipeline: Pipeline, started: datetime) -> Report:
+        memory, report = await reconcile_once(self._ports, pipeline, self._memory, started)
         if pipeline.spec.source == self._pipeline.spec.source:
             self._memory = memory
         self._failures = 0
-        self._log_changes(pipeline, report)
-        elapsed_s = (self._clock.now() - started).total_seconds()
-        return max(MIN_PAUSE_S, sample_s - elapsed_s)
+        return report
 
     async def _back_off(self, pipeline: Pipeline, problem: Retryable) -> float:
         sample_s = pipeline.spec.scaling.timing.sample_s
