@@ -32,7 +32,9 @@ def _leave_out(default: Mapping[str, Any], present: Mapping[str, Any]) -> dict[s
     chosen = {}
     for key, value in present.items():
         usual = default.get(key)
+        if isinstance(value, Mapping) and isinstance(usual, Mapping):
+            value = _leave_out(usual, value)
+            usual = {}
         if value != usual:
-            is_object = isinstance(value, Mapping) and isinstance(usual, Mapping)
-            chosen[key] = _leave_out(usual, value) if is_object else value
+            chosen[key] = value
     return chosen
