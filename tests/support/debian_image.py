@@ -42,10 +42,13 @@ def debian_image(tag: str, packages: Sequence[str]) -> None:
     engine.docker("import", *change, str(debian_archive(packages)), tag)
 
 
-def debian_archive(packages: Sequence[str]) -> Path:
-    """Return the root file system as a tar archive in the cache."""
-    folder = choose_cache_folder(os.environ) / f"debian-{SUITE}-{hash_packages(packages)}"
-    return fill_once(folder, lambda draft: _assemble(draft, packages)) / "root.tar"
+def debian_archive(packages: Sequence[str], variant: str = "minbase") -> Path:
+    """Return the root file system as a tar archive in the cache.
+
+    variant: mmdebstrap's word; `extract` gives the packages' files and their dependencies' only, nothing set up.
+    """
+    folder = choose_cache_folder(os.environ) / f"debian-{SUITE}-{variant}-{hash_packages(packages)}"
+    return fill_once(folder, lambda draft: _assemble(draft, packages, variant)) / "root.tar"
 
 
 def hash_packages(packages: Sequence[str]) -> str:
@@ -53,8 +56,8 @@ def hash_packages(packages: Sequence[str]) -> str:
     return hashlib.sha256(repr((SUITE, sorted(packages), UNNEEDED, FORGET)).encode()).hexdigest()[:12]
 
 
-def _assemble(draft: Path, packages: Sequence[str]) -> None:
-    options = ["--format=tar", "--variant=minbase", f"--include={','.join(sorted(packages))}"]
+def _assemble(draft: Path, packages: Sequence[str], variant: str) -> None:
+    options = ["--format=tar", f"--variant={variant}", f"--include={','.join(sorted(packages))}"]
     options += [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in UNNEEDED]
     options += [f"--aptopt={file}" for file in sorted(HOST_OPTIONS.glob("99*"))]
     options += ["--aptopt=Acquire::Languages none", f"--customize-hook={FORGET}"]

@@ -105,6 +105,11 @@ def open_engine() -> Engine:
     return Engine(host=f"unix://{SOCKET}", is_own=True)
 
 
+def keep_engine() -> None:
+    """Let our own engine live on after all who use it, until the command `down`."""
+    KEPT.touch()
+
+
 def find_running() -> Engine | None:
     """An engine that answers now, without holding it; None when there is none."""
     if _answers(None):
@@ -169,7 +174,7 @@ def main(arguments: Sequence[str]) -> int:
         case ["up"]:
             engine = open_engine()
             if engine.is_own:
-                KEPT.touch()
+                keep_engine()
             _print_environment(engine)
         case ["env"]:
             running = find_running()

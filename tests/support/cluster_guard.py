@@ -1,0 +1,46 @@
+"""Removes a kind cluster when its tests have been killed: run as `python -m support.cluster_guard NAME` by them.
+
+It is a child of the tests, and their reaper, which outlives them, asks it to end; it holds the engine as long.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+
+from support.docker_engine import DockerFailed, Engine, open_engine
+
+LABEL = "io.x-k8s.kind.cluster"
+"""kind's own mark on the containers of a cluster."""
+
+
+def remove_cluster(engine: Engine, name: str) -> None:
+    """Remove the cluster's containers, its network, and the rule that isolated it; what is not there is fine.
+
+    Not by `kind delete`: that would also edit the user's kubeconfig, and the reaper has only seconds.
+    """
+    nodes = engine.docker("ps", "--all", "--quiet", "--filter", f"label={LABEL}={name}").split()
+    if nodes:
+        engine.docker("rm", "--force", "--volumes", *nodes)
+    with suppress(DockerFailed):
+        shown = "{{range .IPAM.Config}}{{.Subnet}} {{end}}"
+        subnets = engine.docker("network", "inspect", name, "--format", shown).split()
+        engine.docker("network", "rm", name)
+        for subnet in subnets:
+            rule = ["-s", subnet, "!", "-d", subnet, "-j", "REJECT"]
+            with suppress(FileNotFoundError):
+                subprocess.run(["iptables", "-D", "DOCKER-USER", *rule], capture_output=True, check=False)
+
+
+def main() -> None:
+    """Wait to be asked to end, then remove the cluster named by the first argument."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    engine = open_engine()
+    signal.sigwait([signal.SIGTERM])
+    remove_cluster(engine, sys.argv[1])
+
+
+if __name__ == "__main__":
+    main()
