@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,16 @@ class HelmRefused(Exception):
         self.said = said
 
 
+@cache
+def find_helm() -> Path:
+    """Return Helm's path; looked for once a process, since looking asks it for its version."""
+    return program("helm")
+
+
 def helm(*arguments: str, stdin: str = "") -> str:
     """Return what Helm prints; HelmRefused when it fails."""
     done = subprocess.run(
-        [program("helm"), *arguments],
+        [find_helm(), *arguments],
         input=stdin,
         capture_output=True,
         text=True,
@@ -45,9 +52,15 @@ def helm(*arguments: str, stdin: str = "") -> str:
 
 def render_text(chart: str, values: Mapping[str, Any], *, release: str, namespace: str, only: str = "") -> str:
     """Return the release as text; only: path of a single template inside the chart."""
+    return _render(chart, json.dumps(values, sort_keys=True), release, namespace, only)
+
+
+@cache
+def _render(chart: str, values: str, release: str, namespace: str, only: str) -> str:
+    """Tests ask for the same release again and again; the charts do not change while they run."""
     selection = ["--show-only", only] if only else []
     command = ["template", release, str(CHARTS / chart), "--namespace", namespace, "--values", "-", *selection]
-    return helm(*command, stdin=json.dumps(values))
+    return helm(*command, stdin=values)
 
 
 def render(
