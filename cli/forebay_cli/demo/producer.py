@@ -147,6 +147,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=DEFAULT_SECONDS)
     parser.add_argument("--records", type=int, default=DEFAULT_RECORDS)
     parser.add_argument("--seed", type=int, default=DEFAULT_SEED)
+    parser.add_argument("--first-id", type=int, default=0)
     parser.add_argument("--poison-fraction", type=float, default=POISON_FRACTION)
     return parser.parse_args(arguments)
 
@@ -155,7 +156,7 @@ def main(arguments: list[str]) -> int:
     """Run the program; the exit code."""
     options = parse_arguments(arguments)
     wave = Wave(records=options.records, seconds=options.seconds)
-    stream = PaymentStream(options.seed, poison_fraction=options.poison_fraction)
+    stream = PaymentStream(options.seed, poison_fraction=options.poison_fraction, first_id=options.first_id)
     producer = Producer(build_producer_config(options.bootstrap))
     with LedgerWriter(options.ledger) as writer:
         keeper = LedgerKeeper(writer)
