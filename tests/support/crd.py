@@ -54,9 +54,10 @@ def walk(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str
     for name, child in schema.get("properties", {}).items():
         yield f"{path}.{name}", child
         yield from walk(child, f"{path}.{name}")
-    if "items" in schema:
-        yield f"{path}[]", schema["items"]
-        yield from walk(schema["items"], f"{path}[]")
+    for word, mark in (("items", "[]"), ("additionalProperties", "{}")):
+        if word in schema:
+            yield f"{path}{mark}", schema[word]
+            yield from walk(schema[word], f"{path}{mark}")
 
 
 @cache
@@ -72,16 +73,17 @@ def _strict(schema: dict[str, Any]) -> dict[str, Any]:
         strict["additionalProperties"] = False
     if "metadata" in strict.get("properties", {}):
         strict["properties"]["metadata"]["properties"] |= {name: {} for name in _ROOT_METADATA - {"name"}}
-    if "items" in schema:
-        strict["items"] = _strict(schema["items"])
+    for word in ("items", "additionalProperties"):
+        if word in schema:
+            strict[word] = _strict(schema[word])
     return strict
 
 
 def _without_nulls(value: Any, schema: dict[str, Any]) -> Any:
     """Null properties that are not nullable are dropped before anything else (items of lists are not)."""
     if isinstance(value, dict):
-        known = schema.get("properties", {})
-        return {key: _without_nulls(each, known.get(key, {})) for key, each in value.items() if each is not None}
+        known, other = schema.get("properties", {}), schema.get("additionalProperties", {})
+        return {key: _without_nulls(each, known.get(key, other)) for key, each in value.items() if each is not None}
     if isinstance(value, list):
         return [_without_nulls(each, schema.get("items", {})) for each in value]
     return value

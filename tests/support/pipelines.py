@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import typing
 from typing import Any
 
 from forebay_api import bounds, fields
 from forebay_api.parse import RULES
-from forebay_api.v1alpha1 import ColumnSource, ColumnSpec, EpochUnit, Pipeline, PipelineSpec
+from forebay_api.v1alpha1 import ColumnSource, ColumnSpec, EpochUnit, Pipeline, PipelineSpec, Variable
 from hypothesis import strategies as st
+
+_PASSED_ON: dict[str, list[Any]] = {
+    "tolerations": [(), fields.freeze([{"key": "only", "operator": "Exists"}])],
+    "affinity": [fields.freeze({"nodeAffinity": {}})],
+    "topology_spread_constraints": [
+        (),
+        fields.freeze([{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}]),
+    ],
+}
+"""JSON that is passed on unread: a few samples do."""
 
 
 def json_keys() -> st.SearchStrategy[tuple[str, ...]]:
@@ -25,6 +36,7 @@ def pipelines() -> st.SearchStrategy[Pipeline]:
         name=_text(bounds.PIPELINE_NAME),
         spec=_legal(PipelineSpec),
         generation=st.integers(min_value=0, max_value=2**40),
+        uid=st.uuids().map(str),
     )
 
 
@@ -47,6 +59,10 @@ def _member(member: fields.Member) -> st.SearchStrategy[Any]:
 def _value(member: fields.Member) -> st.SearchStrategy[Any]:
     if member.name == "columns":
         return st.lists(_columns(), max_size=3, unique_by=lambda column: column.name).map(tuple)
+    if member.name in _PASSED_ON:
+        return st.sampled_from(_PASSED_ON[member.name])
+    if member.name == "env":
+        return st.lists(_legal(Variable), max_size=3, unique_by=lambda variable: variable.name).map(tuple)
     if dataclasses.is_dataclass(member.type):
         return _legal(member.type)  # type: ignore[arg-type]  # a class, as members() gives no instances
     match member.bounds:
@@ -56,6 +72,12 @@ def _value(member: fields.Member) -> st.SearchStrategy[Any]:
             return st.integers(min_value=int(span.minimum), max_value=int(span.maximum))
         case (bounds.Range() as span,):
             return st.floats(min_value=span.minimum, max_value=span.maximum)
+        case (bounds.Entries() as entries,):
+            texts = st.dictionaries(_text(entries.key), _text(entries.value), max_size=2)
+            return texts.map(fields.freeze)
+        case (bounds.Items(),):
+            (item,) = (arm for arm in typing.get_args(member.type) if arm is not ...)
+            return st.lists(_legal(item), max_size=2).map(tuple)
         case _:
             return st.from_type(member.type)
 

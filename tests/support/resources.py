@@ -22,12 +22,14 @@ class Bad:
     """A resource that must be refused. path: the field that the parser must name.
 
     parser_only: why the API server's own schema takes it (empty: it must refuse it too).
+    says: a part of the API server's message, for those whose plain message would not tell what to do.
     """
 
     id: str
     changes: str
     path: str
     parser_only: str = ""
+    says: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +53,11 @@ def _merge(base: Any, changes: Any) -> Any:
 
 def _columns(text: str) -> str:
     return f"spec: {{sink: {{columns: [{text}]}}}}"
+
+
+def _cluster(text: str) -> str:
+    cluster = "name: acid-payments, user: ingest, database: bank"
+    return f"spec: {{sink: {{connectionSecretRef: null, postgresClusterRef: {{{cluster}, {text}}}}}}}"
 
 
 GOOD = [
@@ -93,6 +100,12 @@ GOOD = [
         id="timing-of-a-demo",
         changes="spec: {scaling: {timing: {sampleSeconds: 1.5, fastWindowSeconds: 1.5, scaleInWindowSeconds: 0}}}",
     ),
+    Good(id="cluster", changes=_cluster("")),
+    Good(
+        id="cluster-behind-haproxy",
+        changes=_cluster("serviceName: acid-payments-haproxy, port: 5000, secretName: own.secret"),
+    ),
+    Good(id="cluster-user-with-underscore", changes=_cluster("user: bank_writer.v-2")),
     Good(id="paused-halves", changes="spec: {suspend: true, scaling: {pauseScaleIn: true, pauseScaleOut: false}}"),
 ]
 
@@ -147,11 +160,35 @@ BAD = [
         path="spec.source.configSecretRef.name",
     ),
     Bad(
-        id="cluster-ref-of-later",
-        changes="spec: {sink: {postgresClusterRef: {name: a}}}",
-        path="spec.sink.postgresClusterRef",
+        id="cluster-without-user",
+        changes="spec: {sink: {connectionSecretRef: null, postgresClusterRef: {name: a, database: d}}}",
+        path="spec.sink.postgresClusterRef.user",
     ),
-    Bad(id="no-connection", changes="spec: {sink: {connectionSecretRef: null}}", path="spec.sink.connectionSecretRef"),
+    Bad(
+        id="neither-cluster-nor-secret",
+        changes="spec: {sink: {connectionSecretRef: null}}",
+        path="spec.sink",
+        says="must have exactly one of postgresClusterRef and connectionSecretRef",
+    ),
+    Bad(
+        id="both-cluster-and-secret",
+        changes="spec: {sink: {postgresClusterRef: {name: a, user: u, database: d}}}",
+        path="spec.sink",
+        says="must have exactly one of postgresClusterRef and connectionSecretRef",
+    ),
+    Bad(id="cluster-in-capitals", changes=_cluster("name: Acid"), path="spec.sink.postgresClusterRef.name"),
+    Bad(id="cluster-name-too-long", changes=_cluster(f"name: {'n' * 59}"), path="spec.sink.postgresClusterRef.name"),
+    Bad(id="user-in-capitals", changes=_cluster("user: Ingest"), path="spec.sink.postgresClusterRef.user"),
+    Bad(
+        id="database-too-long", changes=_cluster(f"database: {'d' * 64}"), path="spec.sink.postgresClusterRef.database"
+    ),
+    Bad(
+        id="service-of-another-namespace",
+        changes=_cluster("serviceName: a.b.svc"),
+        path="spec.sink.postgresClusterRef.serviceName",
+    ),
+    Bad(id="port-of-zero", changes=_cluster("port: 0"), path="spec.sink.postgresClusterRef.port"),
+    Bad(id="password-in-the-clear", changes=_cluster("password: p"), path="spec.sink.postgresClusterRef.password"),
     Bad(id="table-of-three-parts", changes="spec: {sink: {table: a.b.c}}", path="spec.sink.table"),
     Bad(id="quoted-table", changes="""spec: {sink: {table: '"a"'}}""", path="spec.sink.table"),
     Bad(id="upsert-of-later", changes="spec: {sink: {mode: Upsert}}", path="spec.sink.mode"),

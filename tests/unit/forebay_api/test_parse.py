@@ -10,6 +10,7 @@ from forebay_api.parse import InvalidPipeline, parse_pipeline, pipeline_to_body,
 from forebay_api.v1alpha1 import ColumnSource, EpochUnit, Pipeline, TlsMode, UnknownFieldPolicy
 from hypothesis import HealthCheck, given, settings
 from support import crd
+from support.consumer_resources import BAD_FOR_KUBERNETES, CONSUMERS_BAD, CONSUMERS_GOOD, BadForKubernetes
 from support.pipelines import json_keys, pipelines
 from support.resources import BAD, GOOD, Bad, Good, build_resource
 
@@ -21,7 +22,7 @@ spec:
 """
 
 
-@pytest.mark.parametrize("good", [pytest.param(each, id=each.id) for each in GOOD])
+@pytest.mark.parametrize("good", [pytest.param(each, id=each.id) for each in (*GOOD, *CONSUMERS_GOOD)])
 def test_good_resource_is_taken_by_parser_and_schema(good: Good) -> None:
     body = build_resource(good.changes)
 
@@ -31,7 +32,7 @@ def test_good_resource_is_taken_by_parser_and_schema(good: Good) -> None:
     assert crd.judge(body) == []
 
 
-@pytest.mark.parametrize("bad", [pytest.param(each, id=each.id) for each in BAD])
+@pytest.mark.parametrize("bad", [pytest.param(each, id=each.id) for each in (*BAD, *CONSUMERS_BAD)])
 def test_bad_resource_is_refused_by_parser_and_schema(bad: Bad) -> None:
     body = build_resource(bad.changes)
 
@@ -40,6 +41,18 @@ def test_bad_resource_is_refused_by_parser_and_schema(bad: Bad) -> None:
 
     assert [problem.path for problem in refused.value.problems] == [bad.path]
     assert bool(crd.judge(body)) is not bool(bad.parser_only)
+    assert any(bad.says in problem for problem in crd.judge(body)) or bad.parser_only
+
+
+@pytest.mark.parametrize("bad", [pytest.param(each, id=each.id) for each in BAD_FOR_KUBERNETES])
+def test_bad_part_that_is_passed_on_is_refused_by_the_schema(bad: BadForKubernetes) -> None:
+    body = build_resource(bad.changes)
+
+    (problem,) = crd.judge(body)
+
+    assert problem.startswith(f"{bad.path}: ")
+    assert bad.says in problem
+    assert parse_pipeline(body).name == "payments"
 
 
 def test_five_mistakes_print_five_messages() -> None:
