@@ -2,18 +2,17 @@
 # Builds IMAGE-operator:TAG and IMAGE-consumer:TAG and prints their sizes. From the environment, empty means default:
 #   IMAGE, TAG   forebay, dev
 #   BASE         the system below: an image with Python. Default: Python's public image, or, where that cannot be pulled,
-#                `debian`: two images made here of Debian packages (tools/debian_base.sh), one of them with a compiler
-#   BUILD_BASE   the system to build in; default: BASE
-#   WHEELS       index: the build fetches the dependencies by itself; host: this machine's pip fetches them before
-#                (tools/fetch_wheels.sh) and the build runs without a network. Default: host for `debian`, else index
-#   PYTHON       for WHEELS=host: a Python of the same minor version as BASE's
+#                `debian`: an image made here of Debian packages (tests/support/debian_image.py)
+#   WHEELS       index: the build fetches dependencies and compiler by itself; host: this machine's pip fetches the former
+#                before (tools/fetch_wheels.sh), this machine's rustc makes the wheel, and the build runs without a network.
+#                Default: host for `debian`, else index
+#   PYTHON       for WHEELS=host: a Python with BASE's minor version and C library
 set -eu
 cd "$(dirname "$0")/.."
 
 image=${IMAGE:-forebay}
 tag=${TAG:-dev}
 base=${BASE:-}
-build_base=${BUILD_BASE:-}
 wheels=${WHEELS:-}
 python=${PYTHON:-python3}
 public=$(sed -n 's/^ARG BASE=//p' Dockerfile)
@@ -26,30 +25,27 @@ if [ -z "$base" ]; then
     fi
 fi
 if [ "$base" = debian ]; then
-    suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
-    base=forebay-base:$suite-python
-    build_base=forebay-base:$suite-python-rust
+    base=forebay-base:debian
     wheels=${wheels:-host}
-    tools/debian_base.sh "$base" ca-certificates python3
-    tools/debian_base.sh "$build_base" gcc libc6-dev python3-venv rustc
+    [ -x .venv/bin/python ] || make --silent .venv/installed
+    PYTHONPATH=tests .venv/bin/python -m support.debian_image "$base" ca-certificates python3-venv
 fi
 
 # One build at a time: they share build/wheels.
 mkdir -p build
 exec 9>build/.images.lock
 flock 9
-set -- --build-arg "BASE=$base" --build-arg "BUILD_BASE=${build_base:-$base}" \
+rm -rf build/own build/wheels
+set -- --build-arg "BASE=$base" \
     --build-arg "VERSION=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)" \
     --build-arg "REVISION=$(git rev-parse --verify --quiet HEAD || echo unknown)"
 if [ "${wheels:-index}" = host ]; then
-    ask='import sys; print("%d.%d" % sys.version_info[:2])'
+    ask='import platform; print("Python", platform.python_version().rpartition(".")[0], *platform.libc_ver())'
     wanted=$(docker run --rm --network none --entrypoint python3 "$base" -c "$ask")
     have=$("$python" -c "$ask")
-    [ "$have" = "$wanted" ] || { echo "$base has Python $wanted, $python is $have: give PYTHON=python$wanted" >&2; exit 1; }
+    [ "$have" = "$wanted" ] || { echo "$base has $wanted, $python is $have: choose another PYTHON" >&2; exit 1; }
     tools/fetch_wheels.sh "$python"
     set -- "$@" --network none
-else
-    rm -rf build/wheels
 fi
 for target in operator consumer; do
     docker build --target "$target" --tag "$image-$target:$tag" "$@" .

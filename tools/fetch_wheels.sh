@@ -1,6 +1,7 @@
 #!/bin/sh
-# Fills build/wheels with every wheel that the images' locks name, so that a build asks no index: repeatable, and possible
-# where only this machine's pip may. Fetched once for each content of the locks; kept in the cache.
+# Fills build/wheels with every wheel that the images' locks name, and build/own with Forebay's, so that an image build needs
+# no network: repeatable, and possible where only this machine's pip may reach an index. Needs rustc. The locks' wheels are
+# fetched once for each content of the locks and kept in the cache.
 # usage: fetch_wheels.sh PYTHON      a Python of the minor version of the images'
 set -eu
 cd "$(dirname "$0")/.."
@@ -26,6 +27,11 @@ if [ ! -d "$wheels" ]; then
     mv -T "$draft" "$wheels" 2>/dev/null || [ -d "$wheels" ]
 fi
 
-rm -rf build/wheels
-mkdir -p build/wheels
+rm -rf build/own build/wheels build/tools
+mkdir -p build/own build/wheels
 cp -p "$wheels"/*.whl build/wheels/
+"$python" -m venv build/tools
+build/tools/bin/pip install --quiet --disable-pip-version-check --no-index --find-links build/wheels --require-hashes \
+    -r requirements-build.lock
+FOREBAY_NATIVE=require build/tools/bin/python -m hatchling build -t wheel -d build/own >&2
+rm -rf build/tools

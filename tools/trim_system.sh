@@ -11,7 +11,7 @@ for packages in "$stdlib"/site-packages /usr/local/lib/python3*/dist-packages /u
 done
 rm -f /usr/local/bin/pip* /usr/local/bin/idle* /usr/local/bin/pydoc* /usr/bin/pip*
 rm -rf /usr/share/doc/* /usr/share/info/* /usr/share/locale/* /usr/share/man/* /var/cache/* /var/lib/apt/lists/* /var/log/* \
-    /root/.cache
+    "${HOME:-/nonexistent}"/.cache
 # No program may change its user.
 find / -xdev -type f -perm /6000 -exec chmod a-s {} +
 python3 -m compileall -q --invalidation-mode unchecked-hash -x site-packages "$stdlib"

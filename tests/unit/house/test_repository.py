@@ -43,7 +43,7 @@ def test_lock_is_hashed_and_names_no_machine(lock: Path) -> None:
 def test_locks_of_the_images_pin_what_the_tests_ran_with() -> None:
     tested = _pins(REPOSITORY / "requirements.lock")
 
-    assert len(LOCKS) == 3
+    assert len(LOCKS) == 4
     assert [pin for lock in LOCKS for pin in _pins(lock) - tested] == []
 
 
