@@ -4,6 +4,8 @@ PYTHON ?= python3
 ARGS ?=
 IMAGE ?= forebay
 TAG ?= dev
+BASE ?=
+WHEELS ?=
 
 BIN := .venv/bin
 READY := .venv/installed
@@ -11,13 +13,16 @@ SOURCES := crds operator consumer cli bench tests tools
 COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"
 
-.PHONY: demo test check bench image manifests lock
+.PHONY: demo test e2e check bench image manifests lock system
 
 demo: $(READY) ## A flood through real Kafka into real PostgreSQL, then an audit. ARGS="--break lose" must fail
 	$(BIN)/forebay demo $(ARGS)
 
-test: $(READY) ## All tests. ARGS="tests/unit -k parse" for some
+test: $(READY) system ## All tests that need no cluster. ARGS="tests/unit -k parse" for some
 	$(BIN)/pytest $(ARGS)
+
+e2e: $(READY) system ## The product on a Kubernetes cluster by kind, made and removed. KIND_IMAGE, KIND_CONFIG: which one
+	$(BIN)/pytest tests/e2e --durations=15 $(ARGS)
 
 check: $(READY) ## Everything that reads the code without running it
 	$(BIN)/ruff check .
@@ -33,14 +38,17 @@ manifests: $(READY) ## Writes what comes from the charts: manifests/, their READ
 bench: $(READY) ## The write path's throughput beside bare loops
 	$(BIN)/python -m bench.write_path $(ARGS)
 
-image: ## Container images of the operator and the consumer
-	docker build --target operator --tag $(IMAGE)-operator:$(TAG) .
-	docker build --target consumer --tag $(IMAGE)-consumer:$(TAG) .
+image: ## Container images of the operator and the consumer. BASE, WHEELS, PYTHON: see tools/build_images.sh
+	BASE='$(BASE)' WHEELS='$(WHEELS)' PYTHON='$(PYTHON)' IMAGE='$(IMAGE)' TAG='$(TAG)' tools/build_images.sh
 
 lock: $(READY) ## Takes up newer versions of all dependencies
 	$(COMPILE) --upgrade --extra dev --output-file requirements.lock
 	$(COMPILE) --constraint requirements.lock --extra operator --output-file requirements-operator.lock
 	$(COMPILE) --constraint requirements.lock --extra consumer --output-file requirements-consumer.lock
+	$(COMPILE) --constraint requirements.lock --extra build --output-file requirements-build.lock
+
+system: # the packages that only tests need
+	tools/setup_system.sh tests
 
 $(READY): requirements.lock pyproject.toml
 	tools/setup_system.sh

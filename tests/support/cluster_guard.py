@@ -8,12 +8,16 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 from contextlib import suppress
 
 from support.docker_engine import DockerFailed, Engine, open_engine
 
 LABEL = "io.x-k8s.kind.cluster"
 """kind's own mark on the containers of a cluster."""
+
+LATE_S = 2.0
+"""Where tests were killed while their cluster was being made, the engine may still be at a container asked for."""
 
 
 def remove_cluster(engine: Engine, name: str) -> None:
@@ -39,6 +43,8 @@ def main() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     engine = open_engine()
     signal.sigwait([signal.SIGTERM])
+    remove_cluster(engine, sys.argv[1])
+    time.sleep(LATE_S)
     remove_cluster(engine, sys.argv[1])
 
 

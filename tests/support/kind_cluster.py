@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from forebay_cli.local.process import Child, create_guarded_folder, start_child
+from forebay_cli.local.process import Child, create_guarded_folder, run_step, start_child
 from forebay_cli.local.server_errors import ServerError
 from support.cluster_guard import remove_cluster
 from support.docker_engine import Engine, keep_engine, open_engine
@@ -145,7 +145,9 @@ class KindCluster:
             options += ["--image", self._settings.image]
         if self._settings.config is not None:
             options += ["--config", str(self._settings.config)]
-        self._kind("create", "cluster", *options, timeout_s=CREATE_S)
+        argv = ["env", *(f"{key}={value}" for key, value in self._kind_environment().items()), program("kind")]
+        # A child that the reaper knows: it must not go on making a cluster after the guard has removed it.
+        run_step("the cluster", [*argv, "create", "cluster", *options], self.folder / "kind.log", CREATE_S)
 
     def _forbid_the_outside(self) -> None:
         """Whatever goes wrong inside, say a Service without kube-proxy's rules, ends at the edge of this network."""
@@ -154,8 +156,10 @@ class KindCluster:
             _run(["iptables", "-I", "DOCKER-USER", *rule], {})
 
     def _kind(self, *arguments: str, timeout_s: float = COMMAND_S) -> str:
-        environment = {**self.engine.environment, "KIND_EXPERIMENTAL_DOCKER_NETWORK": self.name}
-        return _run([program("kind"), *arguments], environment, timeout_s=timeout_s)
+        return _run([program("kind"), *arguments], self._kind_environment(), timeout_s=timeout_s)
+
+    def _kind_environment(self) -> Mapping[str, str]:
+        return {**self.engine.environment, "KIND_EXPERIMENTAL_DOCKER_NETWORK": self.name}
 
     def _helm_folders(self) -> Mapping[str, str]:
         """Not the user's own: what helm remembers and caches goes with the cluster's folder."""

@@ -62,6 +62,7 @@ RECIPES = {name: _describe_kubernetes(name) for name in KUBERNETES} | {
     "kind": Recipe(module="kind", package="sigs.k8s.io/kind"),
     "pause": Recipe(module="pause", package="."),
     "podnet": Recipe(module="kubernetes", package="./podnet"),
+    "probe": Recipe(module="probe", package="."),
 }
 
 RECENT = {

@@ -1,0 +1,3 @@
+module forebay.dev/node-image/probe
+
+go 1.26.0
