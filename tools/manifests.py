@@ -25,7 +25,7 @@ NAMESPACE = """\
 apiVersion: v1
 kind: Namespace
 metadata:
-  name: forebay
+  name: forebay-system
   labels:
     pod-security.kubernetes.io/enforce: restricted
 """
@@ -48,9 +48,9 @@ MANIFESTS = (
     Manifest(
         file="forebay.yaml",
         chart="forebay",
-        about="The operator for the whole cluster, in the namespace forebay.",
+        about="The operator for the whole cluster, in the namespace forebay-system.",
         release="forebay",
-        namespace="forebay",
+        namespace="forebay-system",
         values={},
         preamble=NAMESPACE,
     ),
@@ -59,7 +59,7 @@ MANIFESTS = (
         chart="forebay",
         about="The operator for the namespace bank alone (which must exist): Roles instead of ClusterRoles.",
         release="forebay",
-        namespace="forebay",
+        namespace="forebay-system",
         values={"watchNamespaces": ["bank"]},
         preamble=NAMESPACE,
     ),
