@@ -28,7 +28,7 @@ if [ "$base" = debian ]; then
     base=forebay-base:debian
     wheels=${wheels:-host}
     [ -x .venv/bin/python ] || make --silent .venv/installed
-    PYTHONPATH=tests .venv/bin/python -m support.debian_image "$base" ca-certificates python3-venv
+    PYTHONPATH=tests .venv/bin/python -m support.debian_image "$base" ca-certificates python3-venv usr-is-merged
 fi
 
 # One build at a time: they share build/wheels.

@@ -26,6 +26,10 @@ HOST_OPTIONS = Path("/etc/apt/apt.conf.d")
 FORGET = 'cd "$1" && rm -rf etc/apt/sources.list* etc/apt/apt.conf.d/99* var/lib/apt/lists/* var/cache var/log/*'
 """The result tells nothing of where it was made, and is smaller."""
 
+MERGED = "usr-is-merged"
+"""For a system whose /usr is merged from the start; else Debian brings usrmerge, and with it 55 MB of Perl."""
+MERGING_HOOKS = Path("/usr/share/mmdebstrap/hooks/merged-usr")
+
 
 def debian_image(tag: str, packages: Sequence[str]) -> None:
     """Have an image of that tag in the engine: Debian's smallest system plus packages, in PATH's usual places, as root.
@@ -58,6 +62,8 @@ def hash_packages(packages: Sequence[str]) -> str:
 
 def _assemble(draft: Path, packages: Sequence[str], variant: str) -> None:
     options = ["--format=tar", f"--variant={variant}", f"--include={','.join(sorted(packages))}"]
+    if MERGED in packages:
+        options.append(f"--hook-dir={MERGING_HOOKS}")
     options += [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in UNNEEDED]
     options += [f"--aptopt={file}" for file in sorted(HOST_OPTIONS.glob("99*"))]
     options += ["--aptopt=Acquire::Languages none", f"--customize-hook={FORGET}"]
