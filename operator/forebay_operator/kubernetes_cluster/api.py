@@ -24,12 +24,10 @@ from kubernetes.aio.client.exceptions import ApiException
 
 from forebay_operator.errors import ClusterUnavailable, Fatal, NotFound, WriteConflict
 from forebay_operator.kubernetes_cluster.paths import Access, ResourceType, describe_request
+from forebay_operator.workload import SCALER
 
 FIELD_MANAGER = "forebay"
 """Owner of everything that is applied; `kubectl get --show-managed-fields` shows it."""
-
-SCALING_FIELD_MANAGER = "forebay-scaler"
-"""Owner of spec.replicas, apart from FIELD_MANAGER: an apply that leaves out a field it once owned removes it."""
 
 APPLY_TYPE = "application/apply-patch+yaml"
 MERGE_TYPE = "application/merge-patch+json"
@@ -126,7 +124,7 @@ class KubernetesApi:
         """Raises NotFound."""
         return await self.request("GET", kind.path(namespace, name))
 
-    async def list(
+    async def list_all(
         self, kind: ResourceType, namespace: str | None, selector: str | None = None
     ) -> list[dict[str, Any]]:
         """All objects, of all namespaces with None, page by page. selector: of labels."""
@@ -169,7 +167,7 @@ class KubernetesApi:
         return await self.request(
             "PATCH",
             kind.path(namespace, name, "scale"),
-            query={"fieldManager": SCALING_FIELD_MANAGER},
+            query={"fieldManager": SCALER},
             body={"metadata": {"resourceVersion": resource_version}, "spec": {"replicas": replicas}},
             content_type=MERGE_TYPE,
         )
