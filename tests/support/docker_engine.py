@@ -118,6 +118,18 @@ def find_running() -> Engine | None:
     return Engine(host=f"unix://{SOCKET}", is_own=True) if _answers(f"unix://{SOCKET}") else None
 
 
+def has_ended() -> bool:
+    """Tell whether our own engine is gone and its traces are removed."""
+    if SOCKET.exists() or not USERS.exists():
+        return not SOCKET.exists()
+    with USERS.open() as users:
+        try:
+            fcntl.flock(users, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:  # the keeper is still at it
+            return False
+    return True
+
+
 def _hold_running() -> Engine | None:
     engine = find_running()
     if engine is None or not engine.is_own:
@@ -164,7 +176,7 @@ def _print_environment(engine: Engine) -> None:
 
 def _stop() -> None:
     KEPT.unlink(missing_ok=True)
-    if SOCKET.exists() and not wait_until(lambda: not SOCKET.exists(), STOP_S, poll_s=0.2):
+    if not wait_until(has_ended, STOP_S, poll_s=0.2):
         print("the engine runs on: somebody else uses it", file=sys.stderr)  # noqa: T201 - its answer
 
 

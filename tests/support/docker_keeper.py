@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import IO
 
 from forebay_cli.local.downloads import choose_cache_folder
 from support.docker_engine import KEPT, RUN, SOCKET, USERS
@@ -47,7 +48,7 @@ def main() -> None:
     """Start, wait, stop, undo."""
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    had_bridge = Path("/sys/class/net/docker0").exists()
+    had_bridge = bool(run("ip", "link", "show", "docker0"))
     settings = read_settings()
     policies = {tool: read_forward_policy(tool) for tool in PACKET_FILTERS}
     with LOG.open("wb") as log:
@@ -59,13 +60,14 @@ def main() -> None:
             start_new_session=True,
         )
     signal.signal(signal.SIGTERM, lambda *_: engine.terminate())
-    if wait_until_unneeded(engine):
-        remove_containers()
-        stop(engine)
-    if not had_bridge:
-        remove_network_traces(policies)
-    write_settings(settings)
-    SOCKET.unlink(missing_ok=True)  # last: who waits for the end looks at it
+    with USERS.open("w") as users:  # its lock is held to the end: newcomers, and who asked for the end, wait
+        if wait_until_unneeded(engine, users):
+            remove_containers()
+            stop(engine)
+        if not had_bridge:
+            remove_network_traces(policies)
+        write_settings(settings)
+        SOCKET.unlink(missing_ok=True)
 
 
 def build_command(data: Path) -> list[str]:
@@ -88,17 +90,16 @@ def choose_runtime() -> list[str]:
     return ["--add-runtime", f"without-sys-resource={own}", "--default-runtime", "without-sys-resource"]
 
 
-def wait_until_unneeded(engine: subprocess.Popen[bytes]) -> bool:
-    """Return True when nobody uses the engine any more, False when it has ended by itself."""
-    with USERS.open("w") as users:
-        while engine.poll() is None:
-            try:
-                if not KEPT.exists():
-                    fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)  # held to the end: newcomers wait
-                    return True
-            except BlockingIOError:
-                pass
-            time.sleep(POLL_S)
+def wait_until_unneeded(engine: subprocess.Popen[bytes], users: IO[str]) -> bool:
+    """Return True, having locked the file, when nobody uses the engine any more; False when it has ended by itself."""
+    while engine.poll() is None:
+        try:
+            if not KEPT.exists():
+                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+        except BlockingIOError:
+            pass
+        time.sleep(POLL_S)
     return False
 
 

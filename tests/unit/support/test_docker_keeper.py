@@ -26,7 +26,6 @@ def engine() -> Iterator[subprocess.Popen[bytes]]:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(docker_keeper, "USERS", tmp_path / "users")
     monkeypatch.setattr(docker_keeper, "KEPT", tmp_path / "kept")
     monkeypatch.setattr(docker_keeper, "POLL_S", 0.01)
     (tmp_path / "users").touch()
@@ -36,13 +35,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 class Waiting:
     """wait_until_unneeded() in a thread."""
 
-    def __init__(self, engine: subprocess.Popen[bytes]) -> None:
+    def __init__(self, engine: subprocess.Popen[bytes], users: Path) -> None:
         self.answer: bool | None = None
-        self._thread = threading.Thread(target=self._wait, args=[engine])
+        self._thread = threading.Thread(target=self._wait, args=[engine, users])
         self._thread.start()
 
-    def _wait(self, engine: subprocess.Popen[bytes]) -> None:
-        self.answer = docker_keeper.wait_until_unneeded(engine)
+    def _wait(self, engine: subprocess.Popen[bytes], users: Path) -> None:
+        with users.open("r+") as opened:
+            self.answer = docker_keeper.wait_until_unneeded(engine, opened)
 
     def finish(self) -> bool | None:
         self._thread.join(DEADLINE_S)
@@ -53,7 +53,7 @@ def test_engine_is_unneeded_when_its_last_user_has_gone(folder: Path, engine: su
     with (folder / "users").open() as first, (folder / "users").open() as last:
         fcntl.flock(first, fcntl.LOCK_SH)
         fcntl.flock(last, fcntl.LOCK_SH)
-        waiting = Waiting(engine)
+        waiting = Waiting(engine, folder / "users")
         first.close()
         assert not wait_until(lambda: waiting.answer is not None, 0.2)
     assert waiting.finish() is True
@@ -61,7 +61,7 @@ def test_engine_is_unneeded_when_its_last_user_has_gone(folder: Path, engine: su
 
 def test_kept_engine_is_needed_without_users(folder: Path, engine: subprocess.Popen[bytes]) -> None:
     (folder / "kept").touch()
-    waiting = Waiting(engine)
+    waiting = Waiting(engine, folder / "users")
     assert not wait_until(lambda: waiting.answer is not None, 0.2)
     (folder / "kept").unlink()
     assert waiting.finish() is True
@@ -69,7 +69,7 @@ def test_kept_engine_is_needed_without_users(folder: Path, engine: subprocess.Po
 
 def test_engine_that_ended_by_itself_is_not_waited_for(folder: Path, engine: subprocess.Popen[bytes]) -> None:
     (folder / "kept").touch()
-    waiting = Waiting(engine)
+    waiting = Waiting(engine, folder / "users")
     engine.kill()
     assert waiting.finish() is False
 
