@@ -78,9 +78,9 @@ default-server init-state down
 .endif
 {{- range .Values.members.static }}
 server {{ .name }} {{ .host }}:{{ .port | default $.Values.members.port }} check port {{ .restPort | default $.Values.members.restPort }}
-{{- if not (include "patroni-haproxy.isAddress" .host) }} resolvers dns init-addr last,libc,none{{ end }}
+{{- if not (include "patroni-haproxy.isAddress" .host) }} resolvers dns resolve-prefer ipv4 init-addr last,libc,none{{ end }}
 {{- else }}
-server-template member 1-{{ .Values.members.slots }} {{ include "patroni-haproxy.fullname" . }}-members.{{ .Release.Namespace }}.svc.{{ .Values.clusterDomain }}:{{ .Values.members.port }} check port {{ .Values.members.restPort }} resolvers dns init-addr none
+server-template member 1-{{ .Values.members.slots }} {{ include "patroni-haproxy.fullname" . }}-members.{{ .Release.Namespace }}.svc.{{ .Values.clusterDomain }}:{{ .Values.members.port }} check port {{ .Values.members.restPort }} resolvers dns resolve-prefer ipv4 init-addr none
 {{- end }}
 {{- end -}}
 
