@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from threading import Thread
 from typing import Any
 
 from confluent_kafka import (
@@ -59,23 +60,21 @@ _LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # li
 ClientConfig = Callable[[Pipeline], Mapping[str, str]]
 """librdkafka properties (SASL, TLS) for a pipeline's brokers, without bootstrap.servers."""
 
-ConfigKey = tuple[tuple[str, str], ...]
-
 
 _Key = tuple[tuple[str, str], ...]
 
 
 class KafkaLag:
-    """LagReader over Kafka: two admin clients for each set of brokers and credentials, a consumer for each group.
+    """LagReader over Kafka: two admin clients for each set of brokers and credentials, a consumer for each pipeline.
 
-    The clients live as long as the process: they are few, and closing one with a request under way may hang.
+    The admin clients live as long as the process: they are few, and destroying one with a request under way may hang.
     """
 
     def __init__(self, config_for: ClientConfig = lambda _: {}, timeout_s: float = REQUEST_TIMEOUT_S) -> None:
         self._config_for = config_for
         self._timeout_s = timeout_s
         self._clients: dict[_Key, AdminClient] = {}
-        self._groups: dict[tuple[_Key, str], Consumer] = {}
+        self._groups: dict[str, tuple[_Key, str, Consumer]] = {}
         self._describers: dict[_Key, AdminClient] = {}
         self._abandoned: list[AdminClient] = []
 
@@ -86,7 +85,8 @@ class KafkaLag:
             config = self._config(pipeline)
             client = self._client(config)
             partitions = await self._read_partitions(client, source.topic)
-            commits = await self._read_commits(config, source.group, source.topic, partitions)
+            consumer = self._consumer(pipeline.key, config, source.group)
+            commits = await self._read_commits(consumer, source.topic, partitions)
             group = await self._read_group(config, source.group, source.topic)
             starts, ends = await asyncio.gather(
                 self._read_offsets(client, source.topic, partitions, _EARLIEST),
@@ -106,12 +106,23 @@ class KafkaLag:
             self._clients[config] = AdminClient(dict(config))
         return self._clients[config]
 
-    def _consumer(self, config: _Key, group: str) -> Consumer:
+    def _consumer(self, pipeline: str, config: _Key, group: str) -> Consumer:
         """Asks the group's coordinator for commits; it never joins the group."""
-        if (config, group) not in self._groups:
+        if pipeline not in self._groups or self._groups[pipeline][:2] != (config, group):
+            self.forget(pipeline)
             own = {"group.id": group, "enable.auto.commit": False, "allow.auto.create.topics": False}
-            self._groups[config, group] = Consumer({**dict(config), **own})
-        return self._groups[config, group]
+            self._groups[pipeline] = (config, group, Consumer({**dict(config), **own}))
+        return self._groups[pipeline][2]
+
+    def forget(self, pipeline: str) -> None:
+        """Let go of what only this pipeline (its key) needed. Returns at once.
+
+        Whoever drops the last reference destroys the client, which waits for its threads: not here, and not in a
+        thread that the process waits for. A request under way holds a reference of its own.
+        """
+        released = [found for found in (self._groups.pop(pipeline, None),) if found is not None]
+        if released:
+            Thread(target=released.clear, name="kafka release", daemon=True).start()
 
     async def _read_partitions(self, client: AdminClient, topic: str) -> tuple[int, ...]:
         futures = client.describe_topics(TopicCollection([topic]), request_timeout=self._timeout_s)
@@ -119,11 +130,11 @@ class KafkaLag:
         return tuple(sorted(p.id for p in description.partitions))
 
     async def _read_commits(
-        self, config: _Key, group: str, topic: str, partitions: tuple[int, ...]
+        self, consumer: Consumer, topic: str, partitions: tuple[int, ...]
     ) -> Mapping[int, int | None]:
         """Partition → commit, None if there is none; a partition whose answer is missing has no key."""
         asked = [TopicPartition(topic, p) for p in partitions]
-        answer = await asyncio.to_thread(self._consumer(config, group).committed, asked, self._timeout_s)
+        answer = await asyncio.to_thread(consumer.committed, asked, self._timeout_s)
         return {tp.partition: tp.offset if tp.offset >= 0 else None for tp in answer if tp.error is None}
 
     async def _read_group(self, config: _Key, group: str, topic: str) -> GroupView | None:
@@ -160,10 +171,6 @@ class KafkaLag:
         pairs = [(tp.partition, asyncio.wrap_future(future)) for tp, future in futures.items()]
         answers = await asyncio.gather(*(future for _, future in pairs), return_exceptions=True)
         return {p: _offset(answer) for (p, _), answer in zip(pairs, answers, strict=True)}
-
-
-def _key(config: Mapping[str, object]) -> ConfigKey:
-    return tuple(sorted((name, str(value)) for name, value in config.items()))
 
 
 def _ignore(answer: asyncio.Future[Any]) -> None:

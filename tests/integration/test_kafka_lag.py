@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from forebay_api.v1alpha1 import Pipeline
 from forebay_cli.local.kafka_server import KafkaServer
 from forebay_operator.errors import LagUnavailable
@@ -159,3 +161,57 @@ async def test_address_without_a_broker_is_unavailable() -> None:
         await reader.read_lag(build_pipeline(brokers="127.0.0.1:1"))
 
     assert "127.0.0.1:1" in caught.value.message
+
+
+async def test_forgotten_pipeline_lets_its_threads_go_and_can_be_read_again(
+    kafka: KafkaServer, topic: TopicFactory
+) -> None:
+    pipelines = [build_pipeline(topic=topic(2), brokers=kafka.bootstrap) for _ in range(4)]
+    reader = KafkaLag()
+    await read_until_complete(reader, pipelines[0])
+    few = count_threads()
+    keys = [f"bank/p{n}" for n in range(len(pipelines))]
+    for pipeline, key in zip(pipelines, keys, strict=True):
+        await read_until_complete(reader, replace(pipeline, name=key.removeprefix("bank/")))
+    assert count_threads() > few
+
+    for key in keys:
+        reader.forget(key)
+
+    await wait_for_threads(few)
+    assert (await read_until_complete(reader, replace(pipelines[0], name="p0"))).is_complete
+
+
+async def test_forgetting_a_pipeline_without_a_broker_returns_at_once_and_ends() -> None:
+    reader = KafkaLag(timeout_s=0.5)
+    pipeline = build_pipeline(brokers="127.0.0.1:1")
+    before = count_threads()
+    consumer = reader._consumer(pipeline.key, reader._config(pipeline), "g")
+    asking = asyncio.create_task(asyncio.to_thread(ask, consumer))
+    await asyncio.sleep(0)
+    del consumer
+
+    started = time.monotonic()
+    reader.forget(pipeline.key)
+    assert time.monotonic() - started < 0.2
+
+    await asking
+    await wait_for_threads(before + 1)  # that of to_thread stays
+
+
+def ask(consumer: Consumer) -> None:
+    """Wait for an answer that cannot come."""
+    with suppress(KafkaException):
+        consumer.committed([TopicPartition("payments", 0)], 2.0)
+
+
+def count_threads() -> int:
+    """Of this process, librdkafka's included."""
+    return len(os.listdir("/proc/self/task"))
+
+
+async def wait_for_threads(at_most: int) -> None:
+    """Until there are so few. Raises TimeoutError."""
+    async with asyncio.timeout(DEADLINE_S):
+        while count_threads() > at_most:  # noqa: ASYNC110  threads of a library have no event
+            await asyncio.sleep(0.05)
