@@ -19,7 +19,6 @@ from forebay_api.parse import InvalidPipeline
 from forebay_api.v1alpha1 import Pipeline
 
 from forebay_operator.errors import Fatal, PipelineGone, Retryable
-from forebay_operator.logs import bind_pass
 from forebay_operator.sightings import Body, Key, Resource, identify, read_resource
 
 log = logging.getLogger(__name__)
@@ -44,6 +43,9 @@ CALM_S = 300.0
 
 STUCK_S = 300.0
 """Every call in a pass has a deadline of seconds: a loop without any pass for so long hangs."""
+
+EXPLAIN_S = 15.0
+"""Between two attempts to explain an invalid resource: the first may have met an API server that is away."""
 
 FAILED_RESYNCS_NOT_READY = 3
 """One list may fail; after these, the API server is away for this operator."""
@@ -78,7 +80,8 @@ class Surroundings(Protocol):
         """Something of this pipeline may have changed: what was read of it before is stale."""
 
     async def record_invalid(self, namespace: str, name: str, resource: Resource, problem: InvalidPipeline) -> None:
-        """Tell its owner that it cannot be followed. Raises Retryable, PipelineGone."""
+        """Tell its owner that it cannot be followed; called again and again while it is so. Raises Retryable,
+        PipelineGone."""
 
     def count_restart(self, namespace: str, name: str) -> None:
         """A loop failed and will begin again."""
@@ -275,7 +278,7 @@ class Fleet:
         """Run one loop to its end. False: it failed, and something has to be done about it later."""
         try:
             if isinstance(wanted.pipeline, InvalidPipeline):
-                await self._explain(key, place, wanted, wanted.pipeline)
+                await self._explain(key, place, wanted.pipeline)
             else:
                 place.loop = self._around.build_loop(wanted.pipeline, wanted.status)
                 await place.loop.run()
@@ -293,14 +296,12 @@ class Fleet:
             place.loop = None
         return True
 
-    async def _explain(self, key: Key, place: _Place, wanted: Resource, problem: InvalidPipeline) -> None:
-        """Say what is wrong with the resource, once, and wait for another version. Its consumers run on."""
-        with bind_pass("/".join(key), ""):
-            log.warning("pipeline is invalid", extra={"problems": [str(p) for p in problem.problems]})
-            await self._around.record_invalid(*key, wanted, problem)
+    async def _explain(self, key: Key, place: _Place, problem: InvalidPipeline) -> None:
+        """Say what is wrong with the resource until it is another. Its consumers run on."""
+        log.warning("pipeline is invalid", extra={"pipeline": "/".join(key), "problems": str(problem)})
         while place.wanted is not None and place.wanted.pipeline is problem and not self._stopping.is_set():
-            place.passed_at = self._now_s()
-            await self._pause(place, RESYNC_S)
+            await self._around.record_invalid(*key, place.wanted, problem)
+            await self._pause(place, EXPLAIN_S)
 
     # --- resync -----------------------------------------------------------------------------------------------------
 
