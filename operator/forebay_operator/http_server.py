@@ -43,7 +43,8 @@ async def serve_http(
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, None, port)
+        # All addresses of both families; any free port would be another one in each, so that is for this machine only.
+        site = web.TCPSite(runner, None if port else "127.0.0.1", port)
         await site.start()
         used = int(runner.addresses[0][1])
         if port_file is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import aiohttp
 from forebay_operator.http_server import serve_http
+from forebay_operator.model import ConditionStatus
 from forebay_operator.reconcile import PassResult, PipelineLoop
 from forebay_operator.telemetry import Telemetry
 from prometheus_client.parser import text_string_to_metric_families
@@ -66,8 +67,8 @@ async def test_pipelines_numbers_are_those_of_its_last_pass_and_go_with_it() -> 
     assert samples["forebay_operator_pipelines",] == 1
     assert samples["forebay_pipeline_desired_replicas", "bank", "payments"] == 1
     assert samples["forebay_pipeline_last_reconcile_timestamp_seconds", "bank", "payments"] == 1_000
-    states = [samples["forebay_pipeline_conditions", "bank", "payments", s, "Ready"] for s in ("True", "False")]
-    assert sorted(states) == [0, 1]
+    states = [samples["forebay_pipeline_conditions", "bank", "payments", s, "Ready"] for s in ConditionStatus]
+    assert sorted(states) == [0, 0, 1]
 
     telemetry.forget("bank", "payments")
     assert not [name for name in read_samples(telemetry) if name[0].startswith("forebay_pipeline_")]
