@@ -1,16 +1,18 @@
 """How to reach the database, read from a Secret's folder (one file a key) at every connect: rotation needs no restart.
 
-Takes the keys of hand-made Secrets (host, port, dbname, user, password, or uri), and those of CloudNativePG's `-app`
-and of Zalando's Secrets (username). Keys that are not known are ignored: such Secrets hold more than this.
+connectionSecretRef: the keys of hand-made Secrets (host, port, dbname, user, password, or uri), and of CloudNativePG's
+`-app` (username). postgresClusterRef: username and password alone. Keys that are not known are ignored: such Secrets
+hold more than this.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from forebay_api.v1alpha1 import TlsMode
+from forebay_api.v1alpha1 import PostgresClusterRef, SinkSpec, TlsMode, sink_secret_name
 
 from forebay_consumer.errors import SinkBroken
 
@@ -40,30 +42,61 @@ class Credentials:
 
 
 class BadCredentials(SinkBroken):
-    """The Secret's folder cannot be used; the message lists every problem with its file."""
+    """The Secret's folder cannot be used; the message names the Secret and lists every problem with its key."""
 
-    def __init__(self, folder: Path, problems: list[str]) -> None:
-        super().__init__(
-            "BadCredentials",
-            f"the Secret of spec.sink.connectionSecretRef, read from {folder}: {'; '.join(problems)}",
-        )
+    def __init__(self, sink: SinkSpec, folder: Path, problems: Sequence[str]) -> None:
+        field = "connectionSecretRef" if sink.postgres_cluster_ref is None else "postgresClusterRef"
+        secret = f"Secret {sink_secret_name(sink)} of spec.sink.{field} (read from {folder})"
+        super().__init__("BadCredentials", f"{secret}: {'; '.join(problems)}")
 
 
-def read_credentials(folder: Path) -> Credentials:
-    """Read the folder anew. Single keys win over the URI, which fills in what they leave out. Raises BadCredentials."""
+def read_credentials(folder: Path, sink: SinkSpec) -> Credentials:
+    """Read the folder of the Secret that the sink names anew. Raises BadCredentials."""
+    if not _has_keys(folder):
+        problem = "it has no keys; make it in the pipeline's namespace, or correct its name"
+        raise BadCredentials(sink, folder, (problem,))
     problems: list[str] = []
+    if sink.postgres_cluster_ref is None:
+        credentials = _read_connection(folder, problems)
+    else:
+        credentials = _read_user(folder, sink.postgres_cluster_ref, problems)
+    if problems:
+        raise BadCredentials(sink, folder, problems)
+    return credentials
+
+
+def _has_keys(folder: Path) -> bool:
+    """Kubernetes mounts a Secret that does not exist, where that is allowed, as an empty folder."""
+    try:
+        return any(not entry.name.startswith(".") for entry in folder.iterdir())
+    except OSError:
+        return False
+
+
+def _read_user(folder: Path, cluster: PostgresClusterRef, problems: list[str]) -> Credentials:
+    """User and password alone are the Secret's: where to connect is the spec's to say, whatever else it holds."""
+    user, password = (_read_key(folder, (name,), problems) for name in ("username", "password"))
+    if not problems:
+        problems += [
+            f"key {name} is missing" for name, value in (("username", user), ("password", password)) if not value
+        ]
+    return Credentials(
+        host=cluster.host, port=cluster.port, dbname=cluster.database, user=user or "", password=password or ""
+    )
+
+
+def _read_connection(folder: Path, problems: list[str]) -> Credentials:
+    """Single keys win over the URI, which fills in what they leave out."""
     given = {key: _read_key(folder, names, problems) for key, names in _KEYS.items()}
     from_uri, tls = _parse_uri(given.pop("uri"), problems)
     found = {key: value if value is not None else from_uri.get(key) for key, value in given.items()}
     if not problems:
         problems += [
-            f"file {_KEYS[key][0]} is missing (and no file uri holds it)"
+            f"key {_KEYS[key][0]} is missing (and no key uri holds it)"
             for key in ("host", "dbname", "user", "password")
             if not found[key] and not (key == "password" and found[key] == "")
         ]
     port = _parse_port(found["port"], problems)
-    if problems:
-        raise BadCredentials(folder, problems)
     return Credentials(
         host=found["host"] or "",
         port=port,
@@ -88,7 +121,7 @@ def _read_key(folder: Path, names: tuple[str, ...], problems: list[str]) -> str 
             continue
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
-            problems.append(f"file {name}: {reason}")
+            problems.append(f"key {name}: {reason}")
     return None
 
 
@@ -97,7 +130,7 @@ def _parse_port(text: str | None, problems: list[str]) -> int:
         return DEFAULT_PORT
     if text.strip().isdecimal() and 0 < int(text) < 65536:
         return int(text)
-    problems.append("file port: must be a number from 1 to 65535")
+    problems.append("key port: must be a number from 1 to 65535")
     return DEFAULT_PORT
 
 
@@ -109,10 +142,10 @@ def _parse_uri(uri: str | None, problems: list[str]) -> tuple[dict[str, str], Tl
         parts = urlsplit(uri.strip())
         port = parts.port
     except ValueError:
-        problems.append("file uri: cannot be read; one host and a numeric port are expected")
+        problems.append("key uri: cannot be read; one host and a numeric port are expected")
         return {}, None
     if parts.scheme not in ("postgresql", "postgres"):
-        problems.append("file uri: must begin with postgresql://")
+        problems.append("key uri: must begin with postgresql://")
         return {}, None
     query = parse_qs(parts.query)
     found = {
@@ -132,5 +165,5 @@ def _parse_sslmode(word: str | None, problems: list[str]) -> TlsMode | None:
     try:
         return TlsMode(word)
     except ValueError:
-        problems.append(f"file uri: sslmode must be one of {', '.join(TlsMode)}")
+        problems.append(f"key uri: sslmode must be one of {', '.join(TlsMode)}")
         return None

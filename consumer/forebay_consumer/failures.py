@@ -84,12 +84,15 @@ change, or a pooler that hands every transaction another session); a new connect
 _SYSTEMIC = {
     "28": (
         "AuthenticationFailed",
-        "correct user and password in the Secret of spec.sink.connectionSecretRef, or pg_hba.conf",
+        "correct user and password in the Secret that spec.sink names, or pg_hba.conf",
     ),
-    "3D": ("DatabaseMissing", "create the database, or correct dbname in the Secret of spec.sink.connectionSecretRef"),
+    "3D": (
+        "DatabaseMissing",
+        "create the database, or correct its name in spec.sink.postgresClusterRef or the Secret that spec.sink names",
+    ),
     "3F": ("SchemaMissing", "create the schema that spec.sink.table names"),
     "42": ("TableChanged", "make the table fit spec.sink.table and spec.sink.columns"),
-    "42501": ("PermissionDenied", "grant the missing right to the user in the Secret of spec.sink.connectionSecretRef"),
+    "42501": ("PermissionDenied", "grant the missing right to the user in the Secret that spec.sink names"),
     "42P01": ("TableMissing", "create the table, or correct spec.sink.table"),
     "42703": ("ColumnMissing", "add the column, or correct spec.sink.columns"),
     "53100": ("DiskFull", "free disk space on the database server"),
@@ -174,7 +177,7 @@ def _is_unsupported(symptom: Symptom) -> bool:
 def _classify_client_error(symptom: Symptom) -> Failure:
     if symptom.kind in _CLIENT_CONFIGURATION:
         return Systemic(
-            reason="BadConnectionSettings", message=f"{symptom.message}; correct spec.sink.connectionSecretRef's Secret"
+            reason="BadConnectionSettings", message=f"{symptom.message}; correct the Secret that spec.sink names"
         )
     return Transient(reason=_KINDS.get(symptom.kind, "Unreachable"), message=symptom.message or symptom.kind)
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from forebay_api.v1alpha1 import TlsMode
+from forebay_api.v1alpha1 import PostgresClusterRef, TlsMode
 from forebay_consumer.errors import Fenced, SinkBroken, SinkUnavailable
 from forebay_consumer.postgres_sink.admin import PositionsHeld, open_positions
 from forebay_consumer.postgres_sink.connection import build_ssl
@@ -84,6 +84,30 @@ async def test_a_wrong_password_is_read_again_at_the_next_connect(rig: SinkRig) 
     assert broken.value.reason == "AuthenticationFailed"
     write_secret(rig.folder, password=right)
     assert await sink.connect()
+
+
+async def test_a_rotated_user_is_read_at_the_next_connect(rig: SinkRig) -> None:
+    """The user's name changes with the rotation, and its Secret holds nothing of where the database is."""
+    await rig.run(TABLE)
+    parts, rotated = rig.database.parts, f"{rig.database.user}_260131"
+    folder = write_secret(rig.folder.parent / "zalando", username=parts.user, password=parts.password)
+    cluster = PostgresClusterRef(
+        name="acid", user="ingest", database=parts.dbname, service_name=parts.host, port=parts.port
+    )
+    sink = rig.sink(make_pipeline(cluster=cluster), folder=folder)
+    await sink.connect()
+    assert await rig.consumer_users() == [parts.user]
+    await rig.run(f'CREATE ROLE "{rotated}" LOGIN PASSWORD \'new\' IN ROLE "{parts.user}"', as_user=False)
+    try:
+        write_secret(folder, username=rotated, password="new")
+        await sink.connect()
+        assert await rig.consumer_users() == [rotated]
+        await sink.initialize({0: 0}, first_start=True)
+        assert (await sink.write(rows_batch(await sink.claim([0]), rows_chunk([(1, "x")])))).rows == 1
+    finally:
+        await sink.close()
+        await rig.wait_until_gone()
+        await rig.run(f'DROP OWNED BY "{rotated}"', f'DROP ROLE "{rotated}"', as_user=False)
 
 
 async def test_an_unreachable_server_is_unavailable(rig: SinkRig) -> None:

@@ -8,7 +8,17 @@ from typing import Any
 
 from forebay_api import bounds, fields
 from forebay_api.parse import RULES
-from forebay_api.v1alpha1 import ColumnSource, ColumnSpec, EpochUnit, Pipeline, PipelineSpec, Variable
+from forebay_api.v1alpha1 import (
+    ColumnSource,
+    ColumnSpec,
+    EpochUnit,
+    Pipeline,
+    PipelineSpec,
+    PostgresClusterRef,
+    SecretRef,
+    SinkSpec,
+    Variable,
+)
 from hypothesis import strategies as st
 
 _PASSED_ON: dict[str, list[Any]] = {
@@ -20,6 +30,9 @@ _PASSED_ON: dict[str, list[Any]] = {
     ],
 }
 """JSON that is passed on unread: a few samples do."""
+
+_ENTRIES = [fields.freeze(each) for each in ({}, {"a": "1"}, {"example.com/b.c": "2", "d": "3"})]
+"""Legal as labels, annotations and quantities alike."""
 
 
 def json_keys() -> st.SearchStrategy[tuple[str, ...]]:
@@ -42,8 +55,17 @@ def pipelines() -> st.SearchStrategy[Pipeline]:
 
 def _legal(cls: type) -> st.SearchStrategy[Any]:
     """Any instance that keeps the rules of its class; those of its parts are kept by the parts."""
-    built = st.builds(cls, **{member.name: _member(member) for member in fields.members(cls)})
-    return built.filter(lambda value: _keeps_rules(value))
+    parts = {member.name: _member(member) for member in fields.members(cls)}
+    if cls is SinkSpec:  # half of the drawings would break the rule that one of both is given
+        cluster, secret = _legal(PostgresClusterRef), _legal(SecretRef)
+        references = st.tuples(cluster, st.none()) | st.tuples(st.none(), secret)
+        del parts["postgres_cluster_ref"], parts["connection_secret_ref"]
+        return references.flatmap(lambda pair: st.builds(_sink, st.just(pair), **parts)).filter(_keeps_rules)
+    return st.builds(cls, **parts).filter(_keeps_rules)
+
+
+def _sink(pair: tuple[PostgresClusterRef | None, SecretRef | None], **parts: Any) -> SinkSpec:
+    return SinkSpec(postgres_cluster_ref=pair[0], connection_secret_ref=pair[1], **parts)
 
 
 def _keeps_rules(value: Any) -> bool:
@@ -72,9 +94,8 @@ def _value(member: fields.Member) -> st.SearchStrategy[Any]:
             return st.integers(min_value=int(span.minimum), max_value=int(span.maximum))
         case (bounds.Range() as span,):
             return st.floats(min_value=span.minimum, max_value=span.maximum)
-        case (bounds.Entries() as entries,):
-            texts = st.dictionaries(_text(entries.key), _text(entries.value), max_size=2)
-            return texts.map(fields.freeze)
+        case (bounds.Entries(),):
+            return st.sampled_from(_ENTRIES)
         case (bounds.Items(),):
             (item,) = (arm for arm in typing.get_args(member.type) if arm is not ...)
             return st.lists(_legal(item), max_size=2).map(tuple)

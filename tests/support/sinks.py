@@ -16,6 +16,7 @@ from forebay_api.v1alpha1 import (
     FormatSpec,
     Pipeline,
     PipelineSpec,
+    PostgresClusterRef,
     SecretRef,
     SinkSpec,
     SourceSpec,
@@ -26,16 +27,22 @@ from support.testbed.servers import FreshDatabase
 
 
 def make_pipeline(
-    table: str = "public.events", *, name: str = "payments", group: str = "bank.payments", columns: Sequence[str] = ()
+    table: str = "public.events",
+    *,
+    name: str = "payments",
+    group: str = "bank.payments",
+    columns: Sequence[str] = (),
+    cluster: PostgresClusterRef | None = None,
 ) -> Pipeline:
     """A pipeline that writes JSON to the table: the named columns, or all, each from the field of its name."""
+    secret = SecretRef(name="db") if cluster is None else None
     specs = tuple(ColumnSpec(name=column, source=ColumnSource.PATH, path=(column,)) for column in columns)
     return Pipeline(
         namespace="bank",
         name=name,
         spec=PipelineSpec(
             source=SourceSpec(bootstrap_servers="unused:9092", topic="payments", group=group, format=FormatSpec()),
-            sink=SinkSpec(connection_secret_ref=SecretRef(name="db"), table=table, columns=specs),
+            sink=SinkSpec(table=table, connection_secret_ref=secret, postgres_cluster_ref=cluster, columns=specs),
         ),
     )
 
@@ -102,6 +109,11 @@ class SinkRig:
         """Rows as tuples, as superuser."""
         async with self.admin() as connection:
             return [tuple(row) for row in await connection.fetch(statement, *args)]
+
+    async def consumer_users(self) -> list[str]:
+        """As whom consumers are connected to the database."""
+        users = "SELECT DISTINCT usename FROM pg_stat_activity WHERE datname = $1 AND application_name LIKE 'forebay:%'"
+        return [str(user) for (user,) in await self.query(users, self.database.dbname)]
 
     async def wait_until_gone(self) -> None:
         """Until no consumer is connected to the database any more."""

@@ -99,7 +99,7 @@ async def open_positions(
 ) -> AsyncIterator[PositionsAdmin]:
     """Connect as the pipeline does. Raises SinkUnavailable and SinkBroken."""
     with _telling():
-        credentials = read_credentials(secret_dir)
+        credentials = read_credentials(secret_dir, pipeline.spec.sink)
         session = await open_session(credentials, pipeline.spec.sink.tls.mode, ca_file, f"forebay-cli:{pipeline.key}")
     try:
         with _telling():

@@ -72,7 +72,7 @@ class PostgresSink:
             await self.close()
         sink = self._pipeline.spec.sink
         async with self._ending_on_failure():
-            credentials = read_credentials(self._secret_dir)
+            credentials = read_credentials(self._secret_dir, sink)
             application = f"forebay:{self._pipeline.key}:{self._consumer}"
             self._session = await open_session(credentials, sink.tls.mode, self._ca_file, application)
             await ensure_schema(self._session)
