@@ -19,7 +19,7 @@ from forebay_cli.demo.command import DemoOptions, run_demo
 from forebay_cli.errors import ForebayError, UsageProblem
 from forebay_cli.local.commands import UpOptions, run_up, secret_places, show_logs, show_status, stop_pipeline
 from forebay_cli.local.embedded import EmbeddedOptions
-from forebay_cli.local.environment import find_secrets
+from forebay_cli.local.environment import find_secrets, lead_to_database
 from forebay_cli.local.files import choose_state_root
 from forebay_cli.local.secrets import parse_secret_options
 from forebay_cli.local.server_errors import ServerError
@@ -99,7 +99,8 @@ def _run_positions(arguments: argparse.Namespace, console: Console) -> int:
     overrides = parse_secret_options(arguments.secret)
     target = parse_target(arguments.to) if arguments.subcommand == "reset" else None
     places = secret_places(arguments.file, overrides, make_state_folder(_state_root(arguments), pipeline))
-    command = PositionsCommand(pipeline, find_secrets(pipeline, places))
+    secrets = find_secrets(pipeline, places)
+    command = PositionsCommand(lead_to_database(pipeline, secrets), secrets)
     if target is None:
         asyncio.run(command.show(console))
         return 0

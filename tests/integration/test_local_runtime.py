@@ -14,6 +14,7 @@ import pytest
 import yaml
 from forebay_cli.local.kafka_server import KafkaServer
 from forebay_cli.local.postgres_server import PostgresServer
+from forebay_cli.local.secrets import write_secret
 from support.testbed.servers import DatabaseFactory, FreshDatabase, TopicFactory
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -36,6 +37,7 @@ class Machine:
         secret = folder / "secrets" / "payments-db"
         secret.mkdir(parents=True)
         (secret / "uri").write_text(db.dsn)
+        self.reference: dict[str, object] = {"connectionSecretRef": {"name": "payments-db"}}
         postgres.run_sql(TABLE_SQL.read_text(), parts=db.parts)
         self.write_pipeline()
 
@@ -48,7 +50,7 @@ class Machine:
         timing = {"sampleSeconds": 1, "fastWindowSeconds": 3, "scaleInWindowSeconds": 5, "settleSeconds": 1}
         spec = {
             "source": {"bootstrapServers": self.kafka.bootstrap, "topic": self.topic},
-            "sink": {"connectionSecretRef": {"name": "payments-db"}, "table": "public.payments"},
+            "sink": {**self.reference, "table": "public.payments"},
             "scaling": {"maxReplicas": 3, "timing": timing, **scaling},
         }
         body = {"apiVersion": "forebay.dev/v1alpha1", "kind": "IngestPipeline", "spec": spec}
@@ -163,6 +165,21 @@ def test_positions_are_moved_while_nobody_holds_them(machine: Machine) -> None:
 
     machine.up()
     machine.wait(lambda: machine.rows() == RECORDS + again, "the two partitions are written once more")
+
+
+def test_a_cluster_is_reached_by_its_service_and_its_secret(machine: Machine) -> None:
+    parts = machine.db.parts
+    secret = machine.folder / "secrets" / "ingest.acid-payments.credentials.postgresql.acid.zalan.do"
+    write_secret(secret, {"username": parts.user, "password": parts.password})
+    cluster = {"name": "acid-payments", "user": "ingest", "database": parts.dbname}
+    machine.reference = {"postgresClusterRef": cluster | {"serviceName": "localhost", "port": parts.port}}
+    machine.write_pipeline()
+
+    machine.up()
+    machine.produce()
+    machine.wait(lambda: machine.rows() == RECORDS, "all rows are written")
+    assert machine.run("local", "down").returncode == 0
+    assert machine.run("positions", "show", "pipeline.yaml").stdout.count(" no ") == 4
 
 
 def test_wrong_input_is_explained_and_nothing_is_started(machine: Machine) -> None:

@@ -44,7 +44,8 @@ class Embedded:
         spec = pipeline.spec
         source = replace(spec.source, bootstrap_servers=self.bootstrap, config_secret_ref=None)
         reference = SecretRef(name=SECRET_NAME)
-        sink = replace(spec.sink, connection_secret_ref=reference, tls=TlsSpec(mode=TlsMode.DISABLE))
+        tls = TlsSpec(mode=TlsMode.DISABLE)
+        sink = replace(spec.sink, postgres_cluster_ref=None, connection_secret_ref=reference, tls=tls)
         return replace(pipeline, spec=replace(spec, source=source, sink=sink))
 
 

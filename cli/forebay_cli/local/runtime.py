@@ -18,7 +18,7 @@ from forebay_operator.report import memory_from_status
 
 from forebay_cli.errors import UsageProblem
 from forebay_cli.kafka_admin import read_properties
-from forebay_cli.local.environment import build_environment, find_secrets
+from forebay_cli.local.environment import build_environment, find_secrets, lead_to_database
 from forebay_cli.local.process_cluster import ProcessCluster
 from forebay_cli.local.recorder import Listener, LocalRecorder, read_status_file
 from forebay_cli.local.secrets import SecretPlaces
@@ -53,8 +53,9 @@ class LocalRuntime:
         self._say = say
         self._listener = listener
         self._file_pipeline = read_pipeline_file(options.file)
-        self.pipeline = options.redirect(self._file_pipeline)
-        self._secrets = find_secrets(self.pipeline, options.places)
+        redirected = options.redirect(self._file_pipeline)
+        self._secrets = find_secrets(redirected, options.places)
+        self.pipeline = lead_to_database(redirected, self._secrets)
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -111,6 +112,7 @@ class LocalRuntime:
             new = read_pipeline_file(self._options.file)
             changed = replace(self._options.redirect(new), generation=self.pipeline.generation + 1)
             secrets = find_secrets(changed, self._options.places)
+            changed = lead_to_database(changed, secrets)
         except UsageProblem as error:
             self._refuse_change(error.problems)
             return
@@ -132,6 +134,7 @@ class LocalRuntime:
     def _environment_for(self, consumer: str, pipeline_file: Path, port_file: Path) -> dict[str, str]:
         return build_environment(
             consumer=consumer,
+            pipeline=self.pipeline,
             pipeline_file=pipeline_file,
             port_file=port_file,
             secrets=self._secrets,
