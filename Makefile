@@ -31,9 +31,11 @@ check: $(READY) ## Everything that reads the code without running it
 	$(BIN)/lint-imports
 	$(BIN)/vulture
 	PYTHONPATH=tests $(BIN)/python tools/manifests.py --check
+	$(BIN)/python tools/api_reference.py --check
 
-manifests: $(READY) ## Writes what comes from the charts: manifests/, their READMEs' tables, the copied definition
+manifests: $(READY) ## Writes what comes from charts and crds/: manifests/, READMEs' tables, the copied definition, docs/api.md
 	PYTHONPATH=tests $(BIN)/python tools/manifests.py
+	$(BIN)/python tools/api_reference.py
 
 bench: $(READY) ## The write path's throughput beside bare loops
 	$(BIN)/python -m bench.write_path $(ARGS)
