@@ -37,8 +37,8 @@ SCALE = """
 ## kubectl scale
 
 `kubectl scale ingestpipeline NAME --replicas N` sets `{spec}`, which is followed in mode Manual only; a
-HorizontalPodAutoscaler whose target is the IngestPipeline does the same. The number that runs is `{status}`, the labels of
-the pods are in `{selector}`.
+HorizontalPodAutoscaler whose target is the IngestPipeline does the same. The number that runs is `{status}`,
+the labels of the pods are in `{selector}`.
 """
 
 
