@@ -22,7 +22,7 @@ from typing import Self
 
 from forebay_cli.local.process import Child, create_guarded_folder, run_step, start_child
 from forebay_cli.local.server_errors import ServerError
-from support.cluster_guard import remove_cluster
+from support.cluster_guard import isolation_rules, remove_cluster
 from support.docker_engine import Engine, keep_engine, open_engine
 from support.node_image import node_image
 from support.programs import program
@@ -133,13 +133,13 @@ class KindCluster:
         return os.geteuid() == 0 and shutil.which("iptables") is not None
 
     def _create(self) -> None:
-        if self._settings.keep is not None and self.name in self._kind("get", "clusters").split():
-            self._kind("export", "kubeconfig", "--name", self.name, "--kubeconfig", str(self.kubeconfig))
-            return
         if not self.engine.docker("network", "ls", "--quiet", "--filter", f"name=^{self.name}$"):
             self.engine.docker("network", "create", self.name)
         if self.is_isolated:  # before anything runs that could send something out
             self._forbid_the_outside()
+        if self._settings.keep is not None and self.name in self._kind("get", "clusters").split():
+            self._kind("export", "kubeconfig", "--name", self.name, "--kubeconfig", str(self.kubeconfig))
+            return
         options = ["--name", self.name, "--kubeconfig", str(self.kubeconfig), "--wait", f"{READY_S}s"]
         if self._settings.image is not None:
             options += ["--image", self._settings.image]
@@ -151,9 +151,10 @@ class KindCluster:
 
     def _forbid_the_outside(self) -> None:
         """Whatever goes wrong inside, say a Service without kube-proxy's rules, ends at the edge of this network."""
-        rule = ["-s", self.subnet, "!", "-d", self.subnet, "-j", "REJECT"]
-        if subprocess.run(["iptables", "-C", "DOCKER-USER", *rule], capture_output=True, check=False).returncode != 0:
-            _run(["iptables", "-I", "DOCKER-USER", *rule], {})
+        for rule in reversed(isolation_rules(self.subnet)):
+            look = ["iptables", "-C", "DOCKER-USER", *rule]
+            if subprocess.run(look, capture_output=True, check=False).returncode != 0:
+                _run(["iptables", "-I", "DOCKER-USER", *rule], {})
 
     def _kind(self, *arguments: str, timeout_s: float = COMMAND_S) -> str:
         return _run([program("kind"), *arguments], self._kind_environment(), timeout_s=timeout_s)
