@@ -1,0 +1,37 @@
+"""What a person reads after `kubectl apply` of a bad resource: refused at once, the field named, the remedy said."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from support.kind_cluster import ClusterCommandFailed, KindCluster
+from support.product import Product
+from support.resources import BAD, GOOD, Bad, Good, build_resource
+
+REFUSED = [bad for bad in BAD if not bad.parser_only]
+
+
+@pytest.mark.parametrize("bad", REFUSED, ids=[bad.id for bad in REFUSED])
+def test_bad_resource_is_refused_with_the_field_named(cluster: KindCluster, product: Product, bad: Bad) -> None:
+    del product  # the definition came with its release
+
+    with pytest.raises(ClusterCommandFailed) as refusal:
+        _apply(cluster, bad.changes)
+
+    said = str(refusal.value)
+    field = bad.path.rpartition(".")[2].partition("[")[0]
+    assert field in said, said
+    assert bad.says in said, said
+
+
+@pytest.mark.parametrize("good", GOOD, ids=[good.id for good in GOOD])
+def test_good_resource_is_taken(cluster: KindCluster, product: Product, good: Good) -> None:
+    del product
+
+    _apply(cluster, good.changes)
+
+
+def _apply(cluster: KindCluster, changes: str) -> None:
+    body = json.dumps(build_resource(changes))
+    cluster.kubectl("create", "--dry-run=server", "--namespace", "default", "--filename", "-", stdin=body)
