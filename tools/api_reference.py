@@ -105,7 +105,8 @@ def _limits(field: Schema) -> str:
         return f"One of {', '.join(f'`{choice}`' for choice in field['enum'])}."
     if "minimum" in field and "maximum" in field:
         return f"{field['minimum']} to {field['maximum']}."
-    return ""
+    texts = [rule["message"] for rule in field.get("x-kubernetes-validations", ()) if "self.matches(" in rule["rule"]]
+    return "".join(f"{text[0].upper()}{text[1:]}." for text in texts)
 
 
 def _rule(rule: Schema) -> str:

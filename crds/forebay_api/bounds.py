@@ -66,9 +66,9 @@ NAMESPACE = Text(
     says="a lower-case DNS label (letters, digits, '-') of at most 63 characters",
     max_length=63,
 )
-SECRET_NAME = Text(
+OBJECT_NAME = Text(
     pattern=rf"{_LABEL}(\.{_LABEL})*",
-    says="a lower-case DNS name (letters, digits, '-', '.') of at most 253 characters",
+    says="the name of a Kubernetes object: lower-case letters, digits, '-' and '.', at most 253 characters",
     max_length=253,
 )
 BROKERS = Text(
@@ -151,17 +151,14 @@ IMAGE = Text(
     says="an image's name, such as registry.example/forebay-consumer:1.2 (no spaces, no scheme)",
     max_length=512,
 )
-KUBERNETES_NAME = Text(
-    pattern=rf"{_LABEL}(\.{_LABEL})*",
-    says="the name of a Kubernetes object: lower-case letters, digits, '-' and '.', at most 253 characters",
-    max_length=253,
-)
 VARIABLE_NAME = Text(
     pattern="[-._a-zA-Z][-._a-zA-Z0-9]*",
     says="an environment variable's name: letters, digits, '_', '-' and '.', no digit first, at most 256 characters",
     max_length=256,
 )
-VARIABLE_VALUE = Text(pattern="[^\\x00]*", says="text of at most 8192 characters", max_length=8192)
+VARIABLE_VALUE = Text(
+    pattern="[^\\x00]*", says="text without NUL characters, of at most 8192 characters", max_length=8192
+)
 UID = Text(pattern="[!-~]*", says="printable ASCII of at most 128 characters", max_length=128)
 
 _QUALIFIED_NAME = Text(
@@ -184,7 +181,7 @@ LABELS = Entries(maximum=64, key=_QUALIFIED_NAME, value=_LABEL_VALUE)
 ANNOTATIONS = Entries(
     maximum=64,
     key=_QUALIFIED_NAME,
-    value=Text(pattern="[^\\x00]*", says="text of at most 8192 characters", max_length=8192),
+    value=Text(pattern="[^\\x00]*", says="text without NUL characters, of at most 8192 characters", max_length=8192),
 )
 QUANTITIES = Entries(maximum=16, key=_QUALIFIED_NAME, value=_QUANTITY, takes_whole_numbers=True)
 """Resource names (`cpu`, `memory`, `example.com/device`) to quantities."""

@@ -97,7 +97,7 @@ class ColumnSource(StrEnum):
 class SecretRef:
     """Name of a Secret in the pipeline's own namespace (or of a folder `secrets/NAME/` for the local runtime)."""
 
-    name: Annotated[str, bounds.SECRET_NAME]
+    name: Annotated[str, bounds.OBJECT_NAME]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,7 +181,7 @@ class PostgresClusterRef:
     database: Annotated[str, bounds.DATABASE]
     service_name: Annotated[str, bounds.SERVICE_NAME] | None = None
     port: Annotated[int, bounds.PORT] = 5432
-    secret_name: Annotated[str, bounds.SECRET_NAME] | None = None
+    secret_name: Annotated[str, bounds.OBJECT_NAME] | None = None
 
     @property
     def host(self) -> str:
@@ -285,7 +285,7 @@ class Variable:
 class ObjectRef:
     """Name of an object in the pipeline's own namespace."""
 
-    name: Annotated[str, bounds.KUBERNETES_NAME]
+    name: Annotated[str, bounds.OBJECT_NAME]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -303,8 +303,8 @@ class PodTemplate:
     tolerations: Annotated[tuple[JsonObject, ...], bounds.MAX_PLACEMENTS] = ()
     affinity: JsonObject | None = None
     topology_spread_constraints: Annotated[tuple[JsonObject, ...], bounds.MAX_PLACEMENTS] = ()
-    priority_class_name: Annotated[str, bounds.KUBERNETES_NAME] | None = None
-    service_account_name: Annotated[str, bounds.KUBERNETES_NAME] | None = None
+    priority_class_name: Annotated[str, bounds.OBJECT_NAME] | None = None
+    service_account_name: Annotated[str, bounds.OBJECT_NAME] | None = None
     image_pull_secrets: Annotated[tuple[ObjectRef, ...], bounds.MAX_PLACEMENTS] = ()
 
 

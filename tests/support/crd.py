@@ -106,10 +106,10 @@ def _with_defaults(value: Any, schema: dict[str, Any]) -> Any:
 def _children(value: Any, old: Any, schema: dict[str, Any], path: str) -> Iterator[tuple[Any, Any, Any, str]]:
     """(value, former value, schema, path) of each part that is there. Items have no former value here."""
     if isinstance(value, dict):
-        for name, child in schema.get("properties", {}).items():
-            if name in value:
-                former = old.get(name) if isinstance(old, dict) else None
-                yield value[name], former, child, f"{path}.{name}"
+        known, other = schema.get("properties", {}), schema.get("additionalProperties", {})
+        for name, each in value.items():
+            former = old.get(name) if isinstance(old, dict) else None
+            yield each, former, known.get(name, other), f"{path}.{name}"
     if isinstance(value, list):
         for index, each in enumerate(value):
             yield each, None, schema.get("items", {}), f"{path}[{index}]"

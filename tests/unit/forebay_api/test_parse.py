@@ -6,6 +6,7 @@ import json
 
 import pytest
 import yaml
+from forebay_api import bounds
 from forebay_api.parse import InvalidPipeline, parse_pipeline, pipeline_to_body, read_path, show_path
 from forebay_api.v1alpha1 import ColumnSource, EpochUnit, Pipeline, TlsMode, UnknownFieldPolicy
 from hypothesis import HealthCheck, given, settings
@@ -53,6 +54,16 @@ def test_bad_part_that_is_passed_on_is_refused_by_the_schema(bad: BadForKubernet
     assert problem.startswith(f"{bad.path}: ")
     assert bad.says in problem
     assert parse_pipeline(body).name == "payments"
+
+
+def test_schema_tells_in_words_what_a_text_must_be() -> None:
+    """A regular expression alone is left where no rule is possible: the resource's own name, and quantities."""
+    told = [(bad.path, problem) for bad in (*BAD, *CONSUMERS_BAD) for problem in crd.judge(build_resource(bad.changes))]
+
+    bare = {path.partition("[")[0] for path, problem in told if "does not match" in problem}
+
+    assert bare == {"metadata.name", "spec.consumer.resources.limits"}
+    assert ("spec.source.topic", f"$.spec.source.topic: must be {bounds.TOPIC.says}") in told
 
 
 def test_five_mistakes_print_five_messages() -> None:
