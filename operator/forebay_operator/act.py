@@ -6,7 +6,7 @@ from typing import assert_never
 
 from forebay_api.v1alpha1 import Pipeline
 
-from forebay_operator.errors import PipelineGone, Retryable
+from forebay_operator.errors import PipelineGone, Retryable, WriteConflict
 from forebay_operator.model import Action, ApplyWorkload, Outcome, Plan, ScaleTo
 from forebay_operator.ports import Cluster
 
@@ -23,7 +23,8 @@ async def act(cluster: Cluster, pipeline: Pipeline, plan: Plan) -> tuple[Outcome
         except PipelineGone:
             raise
         except Retryable as e:
-            outcomes.append(Outcome(action=action, error=str(e) or type(e).__name__))
+            is_stale = isinstance(e, WriteConflict)
+            outcomes.append(Outcome(action=action, error=str(e) or type(e).__name__, is_stale=is_stale))
             break
         outcomes.append(Outcome(action=action))
     return tuple(outcomes)

@@ -6,6 +6,7 @@ What must not live here: anything that changes what is done.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 
 from forebay_api.state import ConsumerState, PartitionState, SinkHealth
 from forebay_api.v1alpha1 import Pipeline, ScalingMode
@@ -14,10 +15,11 @@ from forebay_operator.model import (
     Condition,
     ConditionStatus,
     ConditionType,
-    Decision,
+    Conflict,
     Memory,
     Observation,
     Outcome,
+    Plan,
     Verdict,
 )
 from forebay_operator.scaling.choice import SILENT_MISSES
@@ -27,23 +29,24 @@ _Answer = tuple[ConditionStatus, str, str]
 
 
 def build_conditions(
-    pipeline: Pipeline, memory: Memory, seen: Observation, decision: Decision, outcomes: Sequence[Outcome]
+    pipeline: Pipeline, memory: Memory, seen: Observation, plan: Plan, outcomes: Sequence[Outcome], now: datetime
 ) -> tuple[Condition, ...]:
-    """All conditions, in the order in which people read them. `since` moves only when a status changes."""
+    """All conditions, in the order in which people read them. `since` moves to `now` when a status changes."""
     sink, lost = _sink_ready(seen), _data_lost(seen)
     answers = {
         ConditionType.READY: _ready(pipeline, seen, sink, lost),
-        ConditionType.SCALING: _scaling(pipeline, decision, outcomes),
+        ConditionType.SCALING: _scaling(pipeline, plan, outcomes),
         ConditionType.LAG_AVAILABLE: _lag_available(memory, seen),
         ConditionType.SINK_READY: sink,
         ConditionType.PAUSED: _paused(pipeline),
+        ConditionType.CONFLICT: _conflict(plan.conflict),
         ConditionType.DATA_LOST: lost,
     }
     before = {condition.type: condition for condition in memory.conditions}
     conditions = []
     for kind, (status, reason, message) in answers.items():
         old = before.get(kind)
-        since = old.since if old is not None and old.status is status else decision.time
+        since = old.since if old is not None and old.status is status else now
         conditions.append(Condition(type=kind, status=status, reason=reason, message=message, since=since))
     return tuple(conditions)
 
@@ -84,11 +87,14 @@ def _ready_without_consumers(replicas: int) -> _Answer:
     return ConditionStatus.TRUE, "Idle", "no consumer runs because none is needed"
 
 
-def _scaling(pipeline: Pipeline, decision: Decision, outcomes: Sequence[Outcome]) -> _Answer:
-    """Whether the number of consumers follows the load."""
-    failed = next((o.error for o in outcomes if o.error is not None), None)
+def _scaling(pipeline: Pipeline, plan: Plan, outcomes: Sequence[Outcome]) -> _Answer:
+    """Whether the number of consumers follows the load. A write that came too late for what it saw is no failure."""
+    decision = plan.decision
+    failed = next((o.error for o in outcomes if o.error is not None and not o.is_stale), None)
     if failed is not None:
         return ConditionStatus.FALSE, "ActionFailed", failed
+    if plan.conflict is not None and not pipeline.spec.suspend:
+        return ConditionStatus.FALSE, "Conflict", plan.conflict.message
     mode = pipeline.spec.scaling.mode
     if mode is not ScalingMode.ENFORCE:
         return ConditionStatus.FALSE, mode.value, decision.because
@@ -136,6 +142,12 @@ def _paused(pipeline: Pipeline) -> _Answer:
     if on:
         return ConditionStatus.TRUE, "Requested", f"set by {', '.join(on)}"
     return ConditionStatus.FALSE, "NotRequested", "nothing is paused"
+
+
+def _conflict(conflict: Conflict | None) -> _Answer:
+    if conflict is not None:
+        return ConditionStatus.TRUE, conflict.reason, conflict.message
+    return ConditionStatus.FALSE, "NoOtherWriter", "nobody else sets the number of consumers"
 
 
 def _data_lost(seen: Observation) -> _Answer:

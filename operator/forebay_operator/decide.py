@@ -6,26 +6,32 @@ What must not live here: I/O, clocks, sentences about lag.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import assert_never
 
 from forebay_api.v1alpha1 import Pipeline, PipelineSpec, ScalingMode, ScalingSpec
 
+from forebay_operator.conflict import find_conflict, is_taken_over
 from forebay_operator.model import (
     Action,
     ApplyWorkload,
     Clamp,
+    Conflict,
     Decision,
     Memory,
     Observation,
+    Outcome,
     Plan,
+    ReplicasWriter,
     ScaleTo,
     Terms,
     Verdict,
     Workload,
 )
-from forebay_operator.scaling.choice import Choice, choose, move
+from forebay_operator.restart import find_shown
+from forebay_operator.scaling.choice import Choice, choose, hold, move
 from forebay_operator.scaling.evidence import Evidence, weigh
 
 
@@ -37,26 +43,40 @@ def decide(pipeline: Pipeline, memory: Memory, seen: Observation, now: datetime)
     """
     if seen.workload is None:
         return _create(pipeline, memory, now)
-    memory, evidence = weigh(pipeline.spec, memory, seen.workload, seen, now)
-    choice = _order(pipeline.spec, memory, evidence)
+    spec, workload = pipeline.spec, seen.workload
+    conflict = find_conflict(spec.scaling, memory, workload)
+    takes_over = is_taken_over(spec.scaling, memory, workload)
+    after, evidence = weigh(spec, memory, workload, seen, now)
+    choice = _order(spec, after, evidence, workload, conflict)
+    shown = None
     if choice is None:
-        choice = _restrain(pipeline.spec.scaling, evidence, choose(pipeline.spec.scaling, memory, evidence))
-    plan = Plan(
-        decision=_decision(pipeline.spec, evidence, choice),
-        actions=_actions(pipeline.spec.scaling, seen.workload, choice),
+        choice = _restrain(spec.scaling, evidence, choose(spec.scaling, after, evidence))
+        after, shown = find_shown(pipeline, after, evidence, choice)
+    actions = _actions(spec.scaling, workload, choice, takes_over)
+    decision = shown or _decision(spec, evidence, choice)
+    is_yielding = conflict is not None and not spec.suspend
+    after = replace(
+        after,
+        resume_to=_resume_to(spec, after, evidence),
+        ordered=memory.ordered if is_yielding else _ordered(workload, actions),
+        had_rival=workload.rival is not None,
+        restored=after.restored if shown else None,
+        last_decision=decision,
     )
-    resume_to = _resume_to(pipeline.spec, memory, evidence)
-    return plan, replace(memory, resume_to=resume_to, last_decision=plan.decision)
+    return Plan(decision=decision, actions=actions, conflict=conflict), after
+
+
+def keep_order(before: Memory, after: Memory, plan: Plan, outcomes: Sequence[Outcome]) -> Memory:
+    """The memory after the actions: an order that was not carried out is none."""
+    failed = len(outcomes) < len(plan.actions) or any(outcome.error is not None for outcome in outcomes)
+    if failed and any(isinstance(action, ScaleTo) for action in plan.actions):
+        return replace(after, ordered=before.ordered)
+    return after
 
 
 def _create(pipeline: Pipeline, memory: Memory, now: datetime) -> tuple[Plan, Memory]:
     """Nothing runs yet: create it with the fewest consumers that may run; the next passes size it."""
-    scaling = pipeline.spec.scaling
-    start = min(max(1, scaling.min_replicas), scaling.max_replicas)
-    if scaling.mode is ScalingMode.MANUAL:
-        start = scaling.replicas
-    if pipeline.spec.suspend:
-        start = 0
+    start = _start_replicas(pipeline.spec)
     decision = Decision(
         time=now,
         from_replicas=0,
@@ -66,36 +86,59 @@ def _create(pipeline: Pipeline, memory: Memory, now: datetime) -> tuple[Plan, Me
         because="suspended from the start" if pipeline.spec.suspend else "the pipeline is new",
         terms=Terms(),
         clamps=(),
-        next_evaluation_s=scaling.timing.sample_s,
+        next_evaluation_s=pipeline.spec.scaling.timing.sample_s,
         would_change_if="the first samples show what is needed",
     )
     actions = (ApplyWorkload(), ScaleTo(replicas=start))
-    return Plan(decision=decision, actions=actions), replace(memory, last_decision=decision)
+    after = replace(memory, ordered=start, had_rival=False, restored=None, last_decision=decision)
+    return Plan(decision=decision, actions=actions), after
 
 
-def _order(spec: PipelineSpec, memory: Memory, seen: Evidence) -> Choice | None:
-    """What a person has ordered, None when the rules are to choose."""
+def _start_replicas(spec: PipelineSpec) -> int:
+    """The fewest consumers that may run, or what a person has ordered."""
+    if spec.suspend:
+        return 0
+    if spec.scaling.mode is ScalingMode.MANUAL:
+        return spec.scaling.replicas
+    return min(max(1, spec.scaling.min_replicas), spec.scaling.max_replicas)
+
+
+def _order(
+    spec: PipelineSpec, memory: Memory, seen: Evidence, workload: Workload, conflict: Conflict | None
+) -> Choice | None:
+    """What a person has ordered, or another writer has taken from us; None when the rules are to choose."""
     n = seen.replicas
     if spec.suspend:
-        choice = move(
-            n, 0, binding="Suspended", because="spec.suspend is true", would_change_if="spec.suspend is false"
-        )
+        because = "spec.suspend is true"
+        choice = move(n, 0, binding="Suspended", because=because, would_change_if="spec.suspend is false")
+        return replace(choice, is_order=True)
+    if conflict is not None:
+        return hold(seen, binding="Conflict", because=conflict.message, would_change_if=conflict.ends_if)
+    if workload.writer is ReplicasWriter.NOBODY and n != memory.ordered:
+        because = "the workload was made, and was not given its number of consumers yet"
+        until = "the first samples show what is needed"
+        choice = move(n, _start_replicas(spec), binding="Created", because=because, would_change_if=until)
         return replace(choice, is_order=True)
     if not n and memory.resume_to and spec.scaling.mode is not ScalingMode.MANUAL:
         because = f"spec.suspend is false again; {memory.resume_to} ran before"
         choice = move(n, memory.resume_to, binding="Resumed", because=because, would_change_if="the load says so")
         return replace(choice, is_order=True)
-    match spec.scaling.mode:
+    return _order_by_mode(spec.scaling, seen)
+
+
+def _order_by_mode(scaling: ScalingSpec, seen: Evidence) -> Choice | None:
+    n = seen.replicas
+    match scaling.mode:
         case ScalingMode.ENFORCE | ScalingMode.OBSERVE:
             return None
         case ScalingMode.MANUAL:
-            return replace(_follow_person(spec.scaling, seen), is_order=True)
+            return replace(_follow_person(scaling, seen), is_order=True)
         case ScalingMode.PAUSED:
             because = "spec.scaling.mode is Paused: the number of consumers stays as it is"
             choice = move(n, n, binding="Paused", because=because, would_change_if="the mode changes")
             return replace(choice, verdict=Verdict.HELD)
         case _:
-            assert_never(spec.scaling.mode)
+            assert_never(scaling.mode)
 
 
 def _follow_person(scaling: ScalingSpec, seen: Evidence) -> Choice:
@@ -132,12 +175,25 @@ def _restrain(scaling: ScalingSpec, seen: Evidence, choice: Choice) -> Choice:
     )
 
 
-def _actions(scaling: ScalingSpec, workload: Workload, choice: Choice) -> tuple[Action, ...]:
-    actions: list[Action] = [] if workload.is_current else [ApplyWorkload()]
+def _actions(scaling: ScalingSpec, workload: Workload, choice: Choice, takes_over: bool) -> tuple[Action, ...]:
+    """What carries the choice out.
+
+    takes_over: a hand-set number is taken over, which a crash between two writes must not make look like an edit
+    under the new spec.scaling: so the number goes first, or, where it stays, is accepted one pass before the apply.
+    """
+    applies: tuple[Action, ...] = () if workload.is_current else (ApplyWorkload(),)
     may_act = choice.is_order or scaling.mode is ScalingMode.ENFORCE
+    scales: tuple[Action, ...] = ()
     if may_act and choice.replicas != workload.replicas:
-        actions.append(ScaleTo(replicas=choice.replicas))
-    return tuple(actions)
+        scales = (ScaleTo(replicas=choice.replicas),)
+    if takes_over:
+        return (*scales, *applies) if scales else ()
+    return (*applies, *scales)
+
+
+def _ordered(workload: Workload, actions: Sequence[Action]) -> int:
+    """The number in force by the operator's word: what it asks for now, or what it accepts as it is."""
+    return next((action.replicas for action in actions if isinstance(action, ScaleTo)), workload.replicas)
 
 
 def _decision(spec: PipelineSpec, seen: Evidence, choice: Choice) -> Decision:

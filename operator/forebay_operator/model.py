@@ -173,6 +173,14 @@ class Recommendation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Restored:
+    """last_decision was made under this generation, before a restart. since: first pass after it, None before that."""
+
+    generation: int
+    since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
     """What one pass hands to the next. Losing it costs time, never correctness; capacity survives in the status.
 
@@ -181,8 +189,8 @@ class Memory:
     settled_since: kept through missing answers. unsettled_since: until the group is at rest.
     replicas_seen: at the last pass. lag_misses: consecutive passes without any answer.
     recovery_samples: complete samples to see before any change. resume_to: replicas before `suspend`.
-    ordered: the number of replicas that the operator last asked for, None = not known. had_rival: a controller
-    targeted the replicas at the last pass.
+    ordered: the number of replicas that the operator last asked for or accepted, None = not known.
+    had_rival: a controller targeted the replicas at the last pass. restored: last_decision is from the status.
     """
 
     history: tuple[Snapshot, ...] = ()
@@ -200,6 +208,7 @@ class Memory:
     resume_to: int | None = None
     ordered: int | None = None
     had_rival: bool = False
+    restored: Restored | None = None
     last_decision: Decision | None = None
     conditions: tuple[Condition, ...] = ()
 
@@ -298,11 +307,21 @@ Action = ApplyWorkload | ScaleTo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Conflict:
+    """Somebody else sets the number of consumers. reason: a CamelCase word. ends_if: completes "until ..."."""
+
+    reason: str
+    message: str
+    ends_if: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """The decision and the actions that carry it out, in order; none when nothing is to be done."""
 
     decision: Decision
     actions: tuple[Action, ...]
+    conflict: Conflict | None = None
 
 
 # --- reported -------------------------------------------------------------------------------------------------------
@@ -310,10 +329,11 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of one action; error None = done."""
+    """What became of one action; error None = done. is_stale: refused since the world had changed since it was seen."""
 
     action: Action
     error: str | None = None
+    is_stale: bool = False
 
 
 class ConditionStatus(StrEnum):
@@ -365,7 +385,10 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """One pass, for status, events, metrics and screens. events: only what is new since the last pass."""
+    """One pass, for status, events, metrics and screens. events: only what is new since the last pass.
+
+    ordered: the number of consumers that is in force by the operator's word, None = not known.
+    """
 
     seen: Observation
     plan: Plan
@@ -374,3 +397,4 @@ class Report:
     conditions: tuple[Condition, ...]
     events: tuple[Event, ...]
     generation: int
+    ordered: int | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
@@ -15,7 +16,7 @@ from enum import StrEnum
 from forebay_api.v1alpha1 import Pipeline
 
 from forebay_operator.act import act
-from forebay_operator.decide import decide
+from forebay_operator.decide import decide, keep_order
 from forebay_operator.errors import PipelineGone, Retryable
 from forebay_operator.logs import bind_pass
 from forebay_operator.model import Memory, Report
@@ -55,7 +56,8 @@ async def reconcile_once(ports: Ports, pipeline: Pipeline, memory: Memory, now: 
     seen = await observe(ports, pipeline)
     plan, after = decide(pipeline, memory, seen, now)
     outcomes = await act(ports.cluster, pipeline, plan)
-    report = build_report(pipeline, memory, after, seen, plan, outcomes)
+    after = keep_order(memory, after, plan, outcomes)
+    report = build_report(pipeline, memory, after, seen, plan, outcomes, now)
     await ports.recorder.record(pipeline, report)
     return replace(after, conditions=report.conditions), report
 
@@ -92,7 +94,8 @@ class PipelineLoop:
     def change(self, pipeline: Pipeline) -> None:
         """Use this version from the next pass on, which begins at once."""
         if pipeline.spec.source != self._pipeline.spec.source:
-            self._memory = Memory(capacity=self._memory.capacity)  # offsets of another topic mean nothing
+            known = self._memory  # offsets of another topic mean nothing; who sets the replicas still matters
+            self._memory = Memory(capacity=known.capacity, ordered=known.ordered, had_rival=known.had_rival)
         self._pipeline = pipeline
         self._wake.set()
 
@@ -145,7 +148,8 @@ class PipelineLoop:
         pause_s = min(MAX_BACKOFF_S, sample_s * 2.0 ** min(self._failures, 10)) * (1 - self._jitter() / 2)
         self._failures += 1
         log.warning("pass failed", extra={"pipeline": pipeline.key, "error": repr(problem), "retry_in_s": pause_s})
-        await self._ports.recorder.record_problem(pipeline, problem, pause_s)
+        with suppress(Retryable):  # it has just been logged, and is tried again anyway
+            await self._ports.recorder.record_problem(pipeline, problem, pause_s)
         return pause_s
 
     def _log_changes(self, pipeline: Pipeline, report: Report) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from forebay_api.v1alpha1 import Pipeline
 from forebay_operator.errors import Retryable
 from forebay_operator.model import Report, Verdict
-from forebay_operator.report import to_status
+from forebay_operator.status import to_status
 
 from forebay_cli.local.files import write_atomically
 from forebay_cli.local.view import PipelineView, view_from_plain, view_report, view_to_plain

@@ -12,9 +12,10 @@ from forebay_api.v1alpha1 import Pipeline
 from forebay_operator.clock import SystemClock
 from forebay_operator.consumer_state import HttpConsumerReader
 from forebay_operator.kafka_lag import KafkaLag
+from forebay_operator.model import Memory
 from forebay_operator.ports import Ports
 from forebay_operator.reconcile import PipelineLoop
-from forebay_operator.report import memory_from_status
+from forebay_operator.status import memory_from_status
 
 from forebay_cli.errors import UsageProblem
 from forebay_cli.kafka_admin import read_properties
@@ -85,7 +86,8 @@ class LocalRuntime:
         lag = KafkaLag(self._read_kafka_properties)
         async with HttpConsumerReader() as consumers:
             ports = Ports(cluster=cluster, lag=lag, consumers=consumers, recorder=recorder)
-            memory = None if before is None else memory_from_status(before.status)
+            # All consumers ended with the last run: of what it knew, only their capacity still holds.
+            memory = None if before is None else Memory(capacity=memory_from_status(before.status).capacity)
             loop = PipelineLoop(ports, self.pipeline, SystemClock(), memory=memory)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._watch_stop(loop))

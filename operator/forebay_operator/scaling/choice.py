@@ -24,7 +24,10 @@ SCALE_IN_MARGIN = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """binding: the rule that decided. is_order: a person's word, which Observe and the pause switches do not stop."""
+    """binding: the rule that decided. is_order: a person's word, which Observe and the pause switches do not stop.
+
+    is_early: it only holds because too little has been seen yet, and says nothing about the load.
+    """
 
     replicas: int
     verdict: Verdict
@@ -33,6 +36,7 @@ class Choice:
     would_change_if: str
     clamps: tuple[Clamp, ...] = ()
     is_order: bool = False
+    is_early: bool = False
 
 
 def move(
@@ -51,7 +55,13 @@ def move(
 
 
 def hold(
-    seen: Evidence, *, binding: str, because: str, would_change_if: str, verdict: Verdict = Verdict.HELD
+    seen: Evidence,
+    *,
+    binding: str,
+    because: str,
+    would_change_if: str,
+    verdict: Verdict = Verdict.HELD,
+    is_early: bool = False,
 ) -> Choice:
     """Stay; the clamp shows what was wanted instead, where that is known."""
     n = seen.replicas
@@ -65,6 +75,7 @@ def hold(
         because=because,
         would_change_if=would_change_if,
         clamps=(*clamps, clamp),
+        is_early=is_early,
     )
 
 
@@ -98,10 +109,18 @@ def _wait_for_lag(_scaling: ScalingSpec, memory: Memory, seen: Evidence) -> Choi
         why = seen.lag_problem.message if seen.lag_problem else "no answer"
         verdict = Verdict.HELD if memory.lag_misses <= SILENT_MISSES else Verdict.BLIND
         because = f"Kafka's lag is unknown for {memory.lag_misses} samples ({why}): nothing is changed"
-        return hold(seen, binding="LagUnknown", because=because, would_change_if="Kafka answers again", verdict=verdict)
+        return hold(
+            seen,
+            binding="LagUnknown",
+            because=because,
+            would_change_if="Kafka answers again",
+            verdict=verdict,
+            is_early=verdict is Verdict.HELD,
+        )
     if memory.recovery_samples:
         because = "Kafka answers again; complete samples are awaited before anything is changed"
-        return hold(seen, binding="Recovering", because=because, would_change_if="two complete samples in a row")
+        until = "two complete samples in a row"
+        return hold(seen, binding="Recovering", because=because, would_change_if=until, is_early=True)
     return None
 
 
@@ -143,7 +162,7 @@ def _wait_for_rest(scaling: ScalingSpec, _memory: Memory, seen: Evidence) -> Cho
     is_right = seen.wanted is not None and seen.wanted.replicas == seen.replicas
     if seen.rest_s < scaling.timing.settle_s and not is_right:
         because = f"the group settled {seen.rest_s:.0f} s ago and is left alone for {scaling.timing.settle_s:g} s"
-        return hold(seen, binding="Settling", because=because, would_change_if="that time has passed")
+        return hold(seen, binding="Settling", because=because, would_change_if="that time has passed", is_early=True)
     return None
 
 
@@ -182,7 +201,8 @@ def _wait_for_numbers(scaling: ScalingSpec, seen: Evidence) -> Choice:
             verdict=Verdict.STEADY if at_floor else Verdict.HELD,
         )
     because = "how fast records arrive is not known yet"
-    return hold(seen, binding="RatesUnknown", because=because, would_change_if="three samples of every partition")
+    until = "three samples of every partition"
+    return hold(seen, binding="RatesUnknown", because=because, would_change_if=until, is_early=True)
 
 
 def _grow(scaling: ScalingSpec, memory: Memory, seen: Evidence, wanted: Wanted) -> Choice:
@@ -193,7 +213,8 @@ def _grow(scaling: ScalingSpec, memory: Memory, seen: Evidence, wanted: Wanted) 
     asked, samples = memory.hungry_samples, scaling.timing.scale_out_samples
     if asked < samples:
         because = f"{seen.hunger}; seen in {asked} of {samples} samples"
-        return hold(seen, binding="ScaleOutSamples", because=because, would_change_if="the next sample says the same")
+        until = "the next sample says the same"
+        return hold(seen, binding="ScaleOutSamples", because=because, would_change_if=until, is_early=True)
     because = f"{seen.hunger}; {need}"
     return move(
         seen.replicas,
@@ -215,7 +236,9 @@ def _shrink(scaling: ScalingSpec, memory: Memory, seen: Evidence, wanted: Wanted
     if to >= n:
         known = "is not over yet" if seen.highest is None else f"needed up to {seen.highest}"
         because = f"{_need(seen, wanted)}, but the scale-in window of {window:g} s {known}"
-        return hold(seen, binding="ScaleInWindow", because=because, would_change_if="the window passes without a peak")
+        until = "the window passes without a peak"
+        early = seen.highest is None
+        return hold(seen, binding="ScaleInWindow", because=because, would_change_if=until, is_early=early)
     since = None if memory.changed_at is None else (seen.now - memory.changed_at).total_seconds()
     if since is not None and since < window:
         because = f"{_need(seen, wanted)}, but the last change was {since:,.0f} s ago; {window:g} s must pass"

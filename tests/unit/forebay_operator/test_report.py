@@ -21,7 +21,8 @@ from forebay_operator.model import (
     Report,
     ScaleTo,
 )
-from forebay_operator.report import build_report, capacity_from_plain, memory_from_status, to_status
+from forebay_operator.report import build_report
+from forebay_operator.status import capacity_from_plain, memory_from_status, to_status
 from support.pipeline_builders import START, build_observation, build_pipeline, build_state
 
 OFFSETS = [(1_000, 990)] * 4
@@ -31,9 +32,10 @@ def report_on(pipeline: Pipeline, observations: Sequence[Observation]) -> Report
     """The report of the last of several passes whose actions all succeed."""
     memory, report = Memory(), None
     for second, seen in enumerate(observations):
-        plan, after = decide(pipeline, memory, seen, START + timedelta(seconds=second))
+        now = START + timedelta(seconds=second)
+        plan, after = decide(pipeline, memory, seen, now)
         outcomes = [Outcome(action=action) for action in plan.actions]
-        report = build_report(pipeline, memory, after, seen, plan, outcomes)
+        report = build_report(pipeline, memory, after, seen, plan, outcomes, now)
         memory = replace(after, conditions=report.conditions)
     assert report is not None
     return report
@@ -159,7 +161,7 @@ def test_failed_action_is_a_condition_and_a_warning() -> None:
     plan, after = decide(build_pipeline(), Memory(), seen, START)
     outcomes = [Outcome(action=ScaleTo(replicas=1), error="no more processes")]
 
-    report = build_report(build_pipeline(), Memory(), after, seen, plan, outcomes)
+    report = build_report(build_pipeline(), Memory(), after, seen, plan, outcomes, START)
 
     assert condition(report, ConditionType.SCALING).reason == "ActionFailed"
     assert ("ActionFailed", "no more processes") in [(event.reason, event.message) for event in report.events]

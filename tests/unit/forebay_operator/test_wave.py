@@ -5,7 +5,7 @@ from __future__ import annotations
 from forebay_api.state import SinkHealth
 from forebay_operator.model import Memory, Report
 from forebay_operator.reconcile import reconcile_once
-from forebay_operator.report import memory_from_status, to_status
+from forebay_operator.status import memory_from_status, to_status
 from support.pipeline_builders import build_pipeline
 from support.queue_model import QueueModel
 
