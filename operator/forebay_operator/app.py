@@ -202,12 +202,14 @@ class _Program:
             name=config.lease_name,
             identity=config.pod_name,
             timing=config.lease,
+            now=clock.now,
         )
         self._stop = stop
         self._unwatch = asyncio.Event()
         self._watching = asyncio.Event()
         self._waiting_for: str | None = "the API server has not answered yet"
         self._leading: asyncio.Task[None] | None = None
+        self._has_lost = False
 
     def reasons_not_ready(self) -> tuple[str, ...]:
         """Why this process could not serve now."""
@@ -225,6 +227,8 @@ class _Program:
                 await self._run_tasks(tasks)
         finally:
             await self._release()
+        if self._has_lost:
+            raise LostLease("the Lease was lost: another replica leads, or may")
 
     async def _await_definition(self) -> None:
         """kopf looks for the resource once, at its start: it has to be there by then."""
@@ -284,10 +288,11 @@ class _Program:
             self._leading = tasks.create_task(self.fleet.lead(GRACE_S))
 
         async def lose() -> None:
-            self._telemetry.set_leader(False)
+            log.error("lease lost")
+            self._has_lost = True
             if self._leading is not None:
                 self._leading.cancel()
-            raise LostLease("the Lease was lost: another replica leads, or may")
+            self._stop.set()
 
         await self._election.run(begin, lose)
 
@@ -295,7 +300,7 @@ class _Program:
         """Hand the Lease back, if it is held and no loop runs any more."""
         self._telemetry.set_leader(False)
         leading, self._leading = self._leading, None
-        if leading is None or not leading.done():
+        if leading is None or not leading.done() or self._has_lost:
             return
         try:
             async with asyncio.timeout(RELEASE_S):
