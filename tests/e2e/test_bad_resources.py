@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
+from support.consumer_resources import CONSUMERS_BAD, CONSUMERS_GOOD
 from support.kind_cluster import ClusterCommandFailed, KindCluster
 from support.product import Product
 from support.resources import BAD, GOOD, Bad, Good, build_resource
 
-REFUSED = [bad for bad in BAD if not bad.parser_only]
+REFUSED = [bad for bad in (*BAD, *CONSUMERS_BAD) if not bad.parser_only]
+TAKEN = [*GOOD, *CONSUMERS_GOOD]
 
 
 @pytest.mark.parametrize("bad", REFUSED, ids=[bad.id for bad in REFUSED])
@@ -25,7 +27,7 @@ def test_bad_resource_is_refused_with_the_field_named(cluster: KindCluster, prod
     assert bad.says in said, said
 
 
-@pytest.mark.parametrize("good", GOOD, ids=[good.id for good in GOOD])
+@pytest.mark.parametrize("good", TAKEN, ids=[good.id for good in TAKEN])
 def test_good_resource_is_taken(cluster: KindCluster, product: Product, good: Good) -> None:
     del product
 
