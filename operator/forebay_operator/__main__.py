@@ -10,8 +10,10 @@ import sys
 
 from forebay_operator.app import run_operator
 from forebay_operator.config import config_from_env
-from forebay_operator.errors import BadConfig
+from forebay_operator.errors import BadConfig, Fatal
 from forebay_operator.logs import configure_logs
+
+log = logging.getLogger(__name__)
 
 STOPPED, FAILED, BAD_CONFIG = 0, 1, 2
 """Exit codes. FAILED: also a lost Lease; Kubernetes starts the process anew."""
@@ -28,8 +30,11 @@ def main() -> int:
     configure_logs(config.log_level)
     try:
         asyncio.run(run_operator(config))
+    except Fatal as e:
+        log.error("operator ended", extra={"because": str(e)})
+        return FAILED
     except Exception:
-        logging.getLogger(__name__).exception("operator failed")
+        log.exception("operator failed")
         return FAILED
     return STOPPED
 
