@@ -28,6 +28,9 @@ RELEASED_S = 1
 RELEASE_TRIES = 3
 """A renewal that was cut off may still be on its way and make the first try too old."""
 
+FAILED_PACE = 2
+"""So many times faster a holder tries again after a renewal that failed: an outage may end just before its deadline."""
+
 Callback = Callable[[], Awaitable[None]]
 
 
@@ -92,7 +95,7 @@ class LeaseElection:
     # --- candidate --------------------------------------------------------------------------------------------------
 
     async def _acquire(self) -> None:
-        while not await self._try_quietly():
+        while not await self._try_quietly():  # noqa: ASYNC110  the Lease is far away, no event of this process tells
             await asyncio.sleep(self._timing.retry_period_s)
 
     async def _try_quietly(self) -> bool:
@@ -140,9 +143,11 @@ class LeaseElection:
 
     async def _keep(self) -> str:
         """Renew until it is lost; says why it is."""
+        is_held = True
         while True:
             renewed_at = self._renewed_at or 0.0
-            await asyncio.sleep(max(0.0, min(self._timing.retry_period_s, self._left_s(renewed_at))))
+            pause_s = self._timing.retry_period_s / (1 if is_held else FAILED_PACE)
+            await asyncio.sleep(max(0.0, min(pause_s, self._left_s(renewed_at))))
             if self._left_s(renewed_at) <= 0:
                 return f"not renewed within {self._timing.renew_deadline_s:g} s"
             is_held = await self._try_quietly()
