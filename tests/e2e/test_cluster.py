@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -17,7 +16,7 @@ import pytest
 from forebay_cli.local.deadlines import wait_until
 from forebay_cli.local.free_ports import LOOPBACK, find_free_port
 from forebay_cli.local.process import start_child
-from support.cluster_guard import LABEL
+from support.cluster_guard import LABEL, isolation_rules
 from support.kind_cluster import ClusterCommandFailed, KindCluster
 from support.probe import ask, probe_namespace
 from support.programs import program
@@ -123,11 +122,13 @@ def _fetch(url: str) -> str:
 
 
 def _count_rejected(cluster: KindCluster) -> int:
-    """Packets that met the rule at the edge of the cluster's network."""
+    """Packets that met the rules at the edge of the cluster's network."""
+    bridge = isolation_rules(cluster.engine, cluster.name)[0][1]
     listed = ["iptables", "--list", "DOCKER-USER", "--verbose", "--exact", "--numeric"]
     rules = subprocess.run(listed, capture_output=True, text=True, check=True).stdout.splitlines()
-    own = [rule for rule in rules if cluster.subnet in rule and "REJECT" in rule]
-    return sum(int(re.split(r"\s+", rule.strip())[0]) for rule in own)
+    own = [rule.split() for rule in rules if bridge in rule and "REJECT" in rule]
+    assert len(own) == 2, rules
+    return sum(int(rule[0]) for rule in own)
 
 
 def _count_containers(cluster: KindCluster, name: str) -> int:

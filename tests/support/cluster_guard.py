@@ -21,15 +21,19 @@ LATE_S = 2.0
 """Where tests were killed while their cluster was being made, the engine may still be at a container asked for."""
 
 
-def isolation_rules(subnet: str) -> Sequence[Sequence[str]]:
-    """Refuse whatever leaves the network for anywhere else. Connections by a reset: the kernel sends few ICMP answers a
-    second, and who gets none waits."""
-    leaving = ["-s", subnet, "!", "-d", subnet]
+def isolation_rules(engine: Engine, name: str) -> Sequence[Sequence[str]]:
+    """Refuse whatever leaves the cluster's network for anywhere else. Raises DockerFailed when there is no network.
+
+    By the bridge and not by addresses: what goes from node to node may pass the same filter, with any pod's address.
+    Connections by a reset: the kernel sends few ICMP answers a second, and who gets none waits.
+    """
+    bridge = f"br-{engine.docker('network', 'inspect', name, '--format', '{{.Id}}')[:12]}"
+    leaving = ["-i", bridge, "!", "-o", bridge]
     return [*leaving, "-p", "tcp", "-j", "REJECT", "--reject-with", "tcp-reset"], [*leaving, "-j", "REJECT"]
 
 
 def remove_cluster(engine: Engine, name: str) -> None:
-    """Remove the cluster's containers, its network, and the rule that isolated it; what is not there is fine.
+    """Remove the cluster's containers, its network, and the rules that isolated it; what is not there is fine.
 
     Not by `kind delete`: that would also edit the user's kubeconfig, and the reaper has only seconds.
     """
@@ -37,10 +41,9 @@ def remove_cluster(engine: Engine, name: str) -> None:
     if nodes:
         engine.docker("rm", "--force", "--volumes", *nodes)
     with suppress(DockerFailed):
-        shown = "{{range .IPAM.Config}}{{.Subnet}} {{end}}"
-        subnets = engine.docker("network", "inspect", name, "--format", shown).split()
+        rules = isolation_rules(engine, name)
         engine.docker("network", "rm", name)
-        for rule in (rule for subnet in subnets for rule in isolation_rules(subnet)):
+        for rule in rules:
             with suppress(FileNotFoundError):
                 subprocess.run(["iptables", "-D", "DOCKER-USER", *rule], capture_output=True, check=False)
 

@@ -31,7 +31,7 @@ CREATE_S = 600.0
 """Deadline of a creation: 20 s on two free cores with the image present; pulling one takes minutes."""
 READY_S = 180
 """Of these, for the nodes to be ready once the control plane runs."""
-COMMAND_S = 180.0
+COMMAND_S = 200.0
 
 
 class ClusterCommandFailed(ServerError):
@@ -121,13 +121,6 @@ class KindCluster:
         return self._kind("get", "nodes", "--name", self.name).split()
 
     @property
-    def subnet(self) -> str:
-        """Addresses of the nodes, as in 172.30.1.0/24."""
-        shown = "{{range .IPAM.Config}}{{.Subnet}} {{end}}"
-        listed = self.engine.docker("network", "inspect", self.name, "--format", shown).split()
-        return next(subnet for subnet in listed if ":" not in subnet)
-
-    @property
     def is_isolated(self) -> bool:
         """Tell whether nothing gets out; only root can see to that."""
         return os.geteuid() == 0 and shutil.which("iptables") is not None
@@ -148,10 +141,13 @@ class KindCluster:
         argv = ["env", *(f"{key}={value}" for key, value in self._kind_environment().items()), program("kind")]
         # A child that the reaper knows: it must not go on making a cluster after the guard has removed it.
         run_step("the cluster", [*argv, "create", "cluster", *options], self.folder / "kind.log", CREATE_S)
+        # kind has waited for the control plane only, and for no pod
+        self.kubectl("wait", "node", "--all", "--for=condition=Ready", f"--timeout={READY_S}s")
+        self.kubectl("rollout", "status", "deployment/coredns", "-n", "kube-system", f"--timeout={READY_S}s")
 
     def _forbid_the_outside(self) -> None:
         """Whatever goes wrong inside, say a Service without kube-proxy's rules, ends at the edge of this network."""
-        for rule in reversed(isolation_rules(self.subnet)):
+        for rule in reversed(isolation_rules(self.engine, self.name)):
             look = ["iptables", "-C", "DOCKER-USER", *rule]
             if subprocess.run(look, capture_output=True, check=False).returncode != 0:
                 _run(["iptables", "-I", "DOCKER-USER", *rule], {})
