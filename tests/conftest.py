@@ -1,3 +1,3 @@
 """Registers what all tests share."""
 
-pytest_plugins = ["support.testbed.plugin", "support.servers_plugin"]
+pytest_plugins = ["support.testbed.plugin", "support.servers_plugin", "support.product_plugin"]
