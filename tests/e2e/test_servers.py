@@ -84,7 +84,7 @@ def test_database_looks_as_the_operator_lays_it_out(cluster: KindCluster, server
 
 
 def test_plain_postgres_has_the_secret_of_another_operator(cluster: KindCluster, servers: Servers) -> None:
-    parts = deploy_plain_postgres(cluster, servers.images)
+    parts = deploy_plain_postgres(cluster, servers.image)
 
     said = cluster.kubectl("--namespace", NAMESPACE, "get", "secret", "ledger-app", "--output", "json")
 
@@ -201,7 +201,7 @@ def _run_in_pod(cluster: KindCluster, servers: Servers, command: list[str]) -> s
         "runAsNonRoot": True,
         "seccompProfile": {"type": "RuntimeDefault"},
     }
-    container = {"name": "client", "image": servers.images.kafka, "command": command, "securityContext": restricted}
+    container = {"name": "client", "image": servers.image, "command": command, "securityContext": restricted}
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",

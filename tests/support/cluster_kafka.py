@@ -19,7 +19,7 @@ INSIDE = "kafka.kafka:9092"
 INSIDE_SASL = "kafka.kafka:9094"
 """The same broker for clients that sign in with SASL/PLAIN."""
 SASL_USERS = {"ingest": "only-for-tests-5", "operator": "only-for-tests-6"}
-"""Users and passwords of that listener; see KAFKA_SETTINGS in server_images.py."""
+"""Users and passwords of that listener; see KAFKA_SETTINGS in server_image.py."""
 NODE_PORT = 30092
 ASK_S = 3.0
 PRODUCE_S = 300.0

@@ -14,8 +14,9 @@ from support.cluster_database import CLUSTER_NAME, DATABASE, NAMESPACE, PASSWORD
 from support.cluster_kafka import NODE_PORT, ClusterKafka
 from support.docker_engine import open_engine
 from support.kind_cluster import KindCluster
-from support.server_images import SERVERS, ServerImages, build_server_images
+from support.server_image import server_image
 
+SERVERS = Path(__file__).parents[1] / "e2e" / "servers"
 REPOSITORY = Path(__file__).parents[2]
 HAPROXY_CHART = REPOSITORY / "charts" / "patroni-haproxy"
 TABLE = REPOSITORY / "manifests" / "samples" / "payments.sql"
@@ -27,11 +28,11 @@ READY_S = 180.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Servers:
-    """What runs in the cluster. haproxy_ports: primary and replicas, at the node's address."""
+    """What runs in the cluster. haproxy_ports: primary and replicas, at the node's address. image: of all servers."""
 
     kafka: ClusterKafka
     database: ClusterDatabase
-    images: ServerImages
+    image: str
     node_ip: str
     haproxy_ports: tuple[int, int]
 
@@ -55,20 +56,20 @@ class Servers:
 
 
 def deploy_servers(cluster: KindCluster, *, synchronous: bool = True) -> Servers:
-    """Build and load the images, apply the manifests, install HAProxy's chart, wait for all, create the table.
+    """Build and load the image, apply the manifests, install HAProxy's chart, wait for all, create the table.
 
     synchronous: Patroni's mode; without it a failover may lose what was acknowledged.
     """
-    images = build_server_images(open_engine())
-    cluster.load(*images.all)
+    image = server_image(open_engine())
+    cluster.load(image)
     node_ip = read_node_ip(cluster)
-    cluster.kubectl("apply", "--filename", "-", stdin=_render("kafka.yaml", images))
-    cluster.kubectl("apply", "--filename", "-", stdin=_render("patroni.yaml", images, synchronous))
-    install_haproxy(cluster, images)
+    cluster.kubectl("apply", "--filename", "-", stdin=_render("kafka.yaml", image))
+    cluster.kubectl("apply", "--filename", "-", stdin=_render("patroni.yaml", image, synchronous))
+    install_haproxy(cluster, image)
     servers = Servers(
         kafka=ClusterKafka(bootstrap=f"{node_ip}:{NODE_PORT}"),
         database=ClusterDatabase(cluster=cluster, node_ip=node_ip, synchronous=synchronous),
-        images=images,
+        image=image,
         node_ip=node_ip,
         haproxy_ports=_read_haproxy_ports(cluster),
     )
@@ -80,9 +81,9 @@ def deploy_servers(cluster: KindCluster, *, synchronous: bool = True) -> Servers
     return servers
 
 
-def deploy_plain_postgres(cluster: KindCluster, images: ServerImages) -> ConnectionParts:
+def deploy_plain_postgres(cluster: KindCluster, image: str) -> ConnectionParts:
     """One PostgreSQL without Patroni, with a Secret `ledger-app` as CloudNativePG makes it; how to reach it."""
-    cluster.kubectl("apply", "--filename", "-", stdin=_render("postgres.yaml", images))
+    cluster.kubectl("apply", "--filename", "-", stdin=_render("postgres.yaml", image))
     parts = ConnectionParts(
         host=read_node_ip(cluster), port=PLAIN_NODE_PORT, dbname="app", user="app", password="only-for-tests-4"
     )
@@ -97,9 +98,9 @@ def deploy_plain_postgres(cluster: KindCluster, images: ServerImages) -> Connect
     return parts
 
 
-def install_haproxy(cluster: KindCluster, images: ServerImages) -> None:
+def install_haproxy(cluster: KindCluster, image: str) -> None:
     """Install the project's chart as a user would, with the local image and ports that the tests can reach."""
-    repository, tag = images.haproxy.rsplit(":", 1)
+    repository, tag = image.rsplit(":", 1)
     values = {
         "clusterName": CLUSTER_NAME,
         "image.repository": repository,
@@ -123,13 +124,9 @@ def _read_haproxy_ports(cluster: KindCluster) -> tuple[int, int]:
     return ports["primary"], ports["replicas"]
 
 
-def _render(manifest: str, images: ServerImages, synchronous: bool = True) -> str:
+def _render(manifest: str, image: str, synchronous: bool = True) -> str:
     text = (SERVERS / manifest).read_text()
-    words = {
-        "KAFKA_IMAGE": images.kafka,
-        "PATRONI_IMAGE": images.patroni,
-        "SYNCHRONOUS_MODE": str(synchronous).lower(),
-    }
+    words = {"SERVER_IMAGE": image, "SYNCHRONOUS_MODE": str(synchronous).lower()}
     for word, value in words.items():
         text = text.replace(f": {word}\n", f": {value}\n")
     return text

@@ -44,8 +44,7 @@ prepare() {
     kill $broker
     wait $broker || true # 143: ended by the signal, as asked
     test -s "$archive"
-    rm -rf "${data:?}"/* $settings $log
-    chown -R kafka "$data"
+    rm -rf "$data" $settings $log
     chmod -R a+rX "$home"
 }
 

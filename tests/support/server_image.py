@@ -1,4 +1,4 @@
-"""Images of the servers that the tests run inside a cluster, built once and named after what they are made from."""
+"""The image of the servers that the tests run inside a cluster, built once and named after what it is made from."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ import os
 import shutil
 import sys
 import zipfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 from forebay_cli.local.downloads import choose_cache_folder, fill_once, locked
 from forebay_cli.local.kafka_jars import LOG_SETTINGS, POM, fetch_kafka_jars
 from forebay_cli.local.kafka_settings import KafkaOptions, build_properties, write_properties
 from forebay_cli.local.process import create_guarded_folder, run_step
-from support.debian_image import debian_image
+from support.debian_image import debian_image, hash_packages
 from support.docker_engine import Engine
 
-SERVERS = Path(__file__).parents[1] / "e2e" / "servers"
+IMAGE = Path(__file__).parents[1] / "e2e" / "servers" / "image"
 BUILD_S = 600.0
 DOWNLOAD_S = 300.0
 """Deadline of the download of Patroni, 0.2 MB."""
@@ -46,60 +45,46 @@ KAFKA_SETTINGS = {
 """What differs from a broker on this machine: the addresses, and a listener with passwords."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
-    """packages: Debian's, for the base. ingredients: what else counts for the tag. add: fills the build's folder."""
-
-    name: str
-    packages: tuple[str, ...]
-    ingredients: str
-    add: Callable[[Path], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerImages:
-    """Tags."""
-
-    kafka: str
-    patroni: str
-    haproxy: str
-
-    @property
-    def all(self) -> tuple[str, ...]:
-        """Every tag, to be loaded into a cluster."""
-        return (self.kafka, self.patroni, self.haproxy)
+PACKAGES = (
+    "haproxy",
+    "kcat",
+    "openjdk-17-jre-headless",
+    "openssl",
+    "postgresql-15",
+    "python3",
+    *(f"python3-{name}" for name in ("psycopg2", "urllib3", "yaml", "dateutil", "click", "psutil")),
+)
+"""Debian's: the servers, a Kafka client, and what Patroni imports."""
 
 
-def build_server_images(engine: Engine) -> ServerImages:
-    """Return the tags; builds what the engine does not have. Raises ServerError."""
-    return ServerImages(**{name: _build(engine, recipe) for name, recipe in RECIPES.items()})
-
-
-def choose_tag(recipe: Recipe) -> str:
-    """The image's name: changes with everything that it is made from."""
-    folder = SERVERS / recipe.name
-    digest = hashlib.sha256(repr((recipe.packages, recipe.ingredients)).encode())
-    for file in sorted(folder.rglob("*")):
-        digest.update(file.relative_to(folder).as_posix().encode() + (file.read_bytes() if file.is_file() else b""))
-    return f"forebay-tests/{recipe.name}:{digest.hexdigest()[:12]}"
-
-
-def _build(engine: Engine, recipe: Recipe) -> str:
-    tag = choose_tag(recipe)
-    with locked(choose_cache_folder(os.environ) / "server-images" / recipe.name):
+def server_image(engine: Engine) -> str:
+    """Return the tag of the image with all servers in it; builds what the engine does not have. Raises ServerError."""
+    tag = choose_tag()
+    with locked(choose_cache_folder(os.environ) / "server-image"):
         if not engine.has_image(tag):
-            base = f"forebay-tests/{recipe.name}-base:{hashlib.sha256(repr(recipe.packages).encode()).hexdigest()[:12]}"
-            debian_image(base, recipe.packages)
-            folder = create_guarded_folder()
-            try:
-                shutil.copytree(SERVERS / recipe.name, folder, dirs_exist_ok=True)
-                recipe.add(folder)
-                engine.docker(
-                    "build", "--quiet", "--build-arg", f"BASE={base}", "--tag", tag, str(folder), timeout_s=BUILD_S
-                )
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
+            base = f"forebay-tests/servers-base:{hash_packages(PACKAGES)}"
+            debian_image(base, PACKAGES)
+            _build(engine, base, tag)
     return tag
+
+
+def choose_tag() -> str:
+    """The image's name: changes with everything that it is made from."""
+    digest = hashlib.sha256(repr((hash_packages(PACKAGES), POM, LOG_SETTINGS, _kafka_properties())).encode())
+    for file in sorted(IMAGE.iterdir()):
+        digest.update(file.name.encode() + file.read_bytes())
+    return f"forebay-tests/servers:{digest.hexdigest()[:12]}"
+
+
+def _build(engine: Engine, base: str, tag: str) -> None:
+    folder = create_guarded_folder()
+    try:
+        shutil.copytree(IMAGE, folder, dirs_exist_ok=True)
+        _add_kafka(folder / "kafka")
+        _add_patroni(folder)
+        engine.docker("build", "--quiet", f"--build-arg=BASE={base}", f"--tag={tag}", str(folder), timeout_s=BUILD_S)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _kafka_properties() -> Mapping[str, str]:
@@ -117,7 +102,7 @@ def _add_kafka(folder: Path) -> None:
 
 def _add_patroni(folder: Path) -> None:
     """Patroni is pure Python: its wheel is unpacked here, so that the image needs neither pip nor the network."""
-    requirements = SERVERS / "patroni" / "requirements.txt"
+    requirements = IMAGE / "requirements.txt"
     cache = choose_cache_folder(os.environ) / f"patroni-{hashlib.sha256(requirements.read_bytes()).hexdigest()[:12]}"
 
     def download(draft: Path) -> None:
@@ -128,25 +113,3 @@ def _add_patroni(folder: Path) -> None:
     (wheel,) = fill_once(cache, download).glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(folder, [name for name in archive.namelist() if name.startswith("patroni/")])
-
-
-def _add_nothing(folder: Path) -> None:
-    del folder
-
-
-PATRONI_IMPORTS = ("psycopg2", "urllib3", "yaml", "dateutil", "click", "psutil")
-RECIPES = {
-    "kafka": Recipe(
-        name="kafka",
-        packages=("openjdk-17-jre-headless", "kcat"),
-        ingredients=POM + LOG_SETTINGS + repr(_kafka_properties()),
-        add=_add_kafka,
-    ),
-    "patroni": Recipe(
-        name="patroni",
-        packages=("openssl", "postgresql-15", "python3", *(f"python3-{name}" for name in PATRONI_IMPORTS)),
-        ingredients="",
-        add=_add_patroni,
-    ),
-    "haproxy": Recipe(name="haproxy", packages=("haproxy",), ingredients="", add=_add_nothing),
-}
