@@ -19,6 +19,7 @@ demo: $(READY) ## A flood through real Kafka into real PostgreSQL, then an audit
 	$(BIN)/forebay demo $(ARGS)
 
 test: $(READY) system ## All tests that need no cluster. ARGS="tests/unit -k parse" for some
+	$(if $(ARGS),,PYTHONPATH=tests $(BIN)/python -m support.programs helm etcd kube-apiserver) # before any deadline
 	$(BIN)/pytest $(ARGS)
 
 e2e: $(READY) system ## The product on a Kubernetes cluster by kind, made and removed. KIND_IMAGE, KIND_CONFIG: which one
