@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from forebay_cli.local.kafka_server import KafkaServer
 from forebay_cli.local.postgres_server import PostgresServer
+from support.testbed.control_plane import ControlPlane, start_control_plane
 from support.testbed.servers import DatabaseFactory, KafkaFactory, PostgresFactory, TopicFactory
 
 
@@ -64,3 +65,11 @@ def own_postgres() -> Iterator[PostgresFactory]:
         yield factory
     finally:
         factory.remove_all()
+
+
+@pytest.fixture(scope="session")
+def control_plane() -> Iterator[ControlPlane]:
+    """etcd and kube-apiserver for all tests of the run; restart the API server, but leave it running."""
+    plane = start_control_plane()
+    yield plane
+    plane.remove()
