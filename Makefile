@@ -18,9 +18,10 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-ver
 demo: $(READY) ## A flood through real Kafka into real PostgreSQL, then an audit. ARGS="--break lose" must fail
 	$(BIN)/forebay demo $(ARGS)
 
-test: $(READY) system ## All tests that need no cluster. ARGS="tests/unit -k parse" for some
+test: $(READY) system ## All tests, those on a cluster last. ARGS="tests/unit -k parse" for some
 	$(if $(ARGS),,PYTHONPATH=tests $(BIN)/python -m support.programs helm etcd kube-apiserver) # before any deadline
 	$(BIN)/pytest $(ARGS)
+	$(if $(ARGS),,$(MAKE) e2e)
 
 e2e: $(READY) system ## The product on a Kubernetes cluster by kind, made and removed. KIND_IMAGE, KIND_CONFIG: which one
 	$(BIN)/pytest tests/e2e --durations=15 $(ARGS)
