@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 RESYNC_S = 60.0
 """Between two lists of all pipelines: what a cut watch has missed is seen this late at worst."""
 
+LATE_S = 40.0
+"""A watch may be so late; below the shortest time between two lists, so that each but the hasty ones compares."""
+
 RESYNC_RETRY_S = 5.0
 """After a list that failed."""
 
@@ -129,6 +132,7 @@ class Fleet:
         self._next_start_s = 0.0
         self._resync_now = asyncio.Event()
         self._failed_resyncs = 0
+        self._compared_s = float("-inf")
         self._watch_problem: str | None = None
 
     # --- what is seen -----------------------------------------------------------------------------------------------
@@ -340,14 +344,17 @@ class Fleet:
         self._check_watch(listed)
 
     def _check_watch(self, listed: Mapping[Key, tuple[str, int]]) -> None:
-        """The watch is dead when it has not shown by now what the list before this one had."""
+        """The watch is dead when it has not shown by now what a list had a good while ago."""
+        if self._now_s() - self._compared_s < LATE_S:
+            return
+        self._compared_s = self._now_s()
         late = []
         for key, place in self._places.items():
             uid, version = place.listed
             if uid and uid == listed.get(key, ("", 0))[0] and (place.shown[0] != uid or place.shown[1] < version):
                 late.append("/".join(key))
             place.listed = listed.get(key, ("", 0))
-        self._watch_problem = f"the watch has not shown for a minute what is listed: {late[0]}" if late else None
+        self._watch_problem = f"the watch has not shown for {LATE_S:g} s what is listed: {late[0]}" if late else None
         if late:
             log.error("watch is dead", extra={"missed": late[:10]})
 

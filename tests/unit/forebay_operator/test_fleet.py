@@ -132,6 +132,17 @@ async def test_pipeline_that_a_pass_finds_gone_is_dropped() -> None:
 
 
 @in_virtual_time
+async def test_pipeline_that_was_found_gone_by_mistake_comes_back_with_the_next_list() -> None:
+    world = FleetWorld(listed=[build_body(uid="a", version=1)])
+    async with leading(world):
+        world.fleet.seen(build_body(uid="a", version=1))
+        (await world.begun.get()).vanish()
+        await until(lambda: world.forgotten == [KEY], 5)
+        await world.fleet.resync()
+        await until(lambda: running(world) == ["a"], 1)
+
+
+@in_virtual_time
 async def test_failed_loop_begins_again_after_growing_pauses_and_is_counted() -> None:
     world = FleetWorld()
     async with leading(world):
@@ -273,29 +284,43 @@ async def test_resource_created_while_it_is_not_yet_listed_stays() -> None:
         assert running(world) == ["a"]
 
 
+async def list_at(world: FleetWorld, pause_s: float, *versions: int) -> None:
+    """A list that shows each of these versions, with pauses before."""
+    for version in versions:
+        await asyncio.sleep(pause_s)
+        world.listed = [build_body(uid="a", version=version)]
+        await world.fleet.resync()
+
+
 @in_virtual_time
 async def test_watch_that_does_not_show_what_two_lists_have_is_dead() -> None:
-    world = FleetWorld(listed=[build_body(uid="a", version=1)])
+    world = FleetWorld()
     world.fleet.seen(build_body(uid="a", version=1))
-    await world.fleet.resync()
-    await world.fleet.resync()
+    await list_at(world, 60, 1, 1, 2)
     assert world.fleet.reasons_dead() == ()
-    world.listed = [build_body(uid="a", version=2)]
-    await world.fleet.resync()
-    assert world.fleet.reasons_dead() == ()
-    world.listed = [build_body(uid="a", version=3)]
-    await world.fleet.resync()
+    await list_at(world, 60, 3)
     assert "bank/payments" in world.fleet.reasons_dead()[0]
+    world.fleet.seen(build_body(uid="a", version=3))
+    await list_at(world, 60, 3)
+    assert world.fleet.reasons_dead() == ()
 
 
 @in_virtual_time
 async def test_watch_that_is_a_little_late_is_alive() -> None:
-    world = FleetWorld(listed=[build_body(uid="a", version=1)])
+    world = FleetWorld()
     for version in range(1, 6):
-        world.listed = [build_body(uid="a", version=version)]
-        await world.fleet.resync()
+        await list_at(world, 60, version)
         world.fleet.seen(build_body(uid="a", version=version))
     assert world.fleet.reasons_dead() == ()
+
+
+@in_virtual_time
+async def test_lists_in_haste_do_not_make_a_watch_dead() -> None:
+    world = FleetWorld()
+    await list_at(world, 1, 1, 1, 2, 3)
+    assert world.fleet.reasons_dead() == ()
+    await list_at(world, 60, 4)
+    assert "bank/payments" in world.fleet.reasons_dead()[0]
 
 
 @in_virtual_time
