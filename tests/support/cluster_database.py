@@ -29,6 +29,8 @@ SECRET = f"{USER}.{CLUSTER_NAME}.credentials.postgresql.acid.zalan.do"
 PRIMARY_NODE_PORT = 30432
 PATRONI_NODE_PORT = 30808
 ASK_S = 3.0
+FIRST_LEADER_S = 20.0
+"""A first primary takes three seconds on two free cores."""
 PASSWORDS = {"postgres": "only-for-tests-1", USER: "only-for-tests-3"}
 """Of the Secrets in patroni.yaml."""
 
@@ -108,6 +110,22 @@ class ClusterDatabase:
             return self.sql("SELECT pg_is_in_recovery()") == "f"
         except SqlFailed:
             return False
+
+    def wait_bootstrapped(self, deadline_s: float) -> None:
+        """Wait for the first leader.
+
+        On a busy machine Patroni can wait for ever: the request that makes one member the first is carried out, its
+        answer comes too late, and that member believes another one to be the first. Then all stand still and we let
+        them choose again.
+        """
+        tries = max(1, round(deadline_s / FIRST_LEADER_S))
+        for _ in range(tries):
+            if wait_until(lambda: self.leader() is not None, FIRST_LEADER_S, 0.2):
+                return
+            states = [m.state for m in self.read_members()]
+            if states == ["stopped"] * self.members:
+                self._kubectl("delete", "configmap", f"{CLUSTER_NAME}-config", "--ignore-not-found")
+        raise AssertionError(f"nobody became the first primary: {self.read_members()}")
 
     def wait_healthy(self, deadline_s: float) -> None:
         """Wait until the cluster is whole; every fault begins with this, so that faults do not overlap by accident."""

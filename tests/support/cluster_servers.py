@@ -74,6 +74,7 @@ def deploy_servers(cluster: KindCluster, *, synchronous: bool = True) -> Servers
         haproxy_ports=_read_haproxy_ports(cluster),
     )
     servers.kafka.wait_answering(READY_S)
+    servers.database.wait_bootstrapped(READY_S)
     servers.database.wait_healthy(READY_S)
     assert wait_until(servers.is_haproxy_serving, READY_S, 0.2), "HAProxy leads nowhere"
     if servers.database.sql("SELECT to_regclass('public.payments') IS NULL") == "t":
