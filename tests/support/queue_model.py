@@ -144,8 +144,8 @@ class QueueModel:
 
     async def read_lag(self, pipeline: Pipeline) -> LagSample:
         source = pipeline.spec.source
-        past = [written for at, written in self._commits if at <= self.second - self.commit_lag_s]
-        commits = past[-1] if past else [0.0] * self.partitions
+        latest = (written for at, written in reversed(self._commits) if at <= self.second - self.commit_lag_s)
+        commits = next(latest, [0.0] * self.partitions)
         for p, partition in enumerate(self.lag.topics[source.topic]):
             partition.end = int(self._arrived[p])
             if self._members or partition.committed:
