@@ -280,10 +280,12 @@ class FakeKubernetes:
 
     @staticmethod
     def _note_owner(entry: _Entry, owner: tuple[str, str, str], before: Json, applied: set[FieldPath] | None) -> None:
-        changed = changed_fields(before, entry.body)
+        changed, owners_before = changed_fields(before, entry.body), [set(paths) for paths in entry.owners.values()]
         for other in entry.owners:
             if other != owner:
                 entry.owners[other] -= changed
+        if applied is None and owner[2] == "scale" and not any(("spec", "replicas") in p for p in owners_before):
+            return  # as fieldmanager/skipnonapplied.go: what nobody owns, an update of the Scale does not own either
         mine = applied if applied is not None else entry.owners.get(owner, set()) | changed
         if mine:
             entry.owners[owner] = mine

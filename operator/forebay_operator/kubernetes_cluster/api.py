@@ -30,7 +30,6 @@ FIELD_MANAGER = "forebay"
 """Owner of everything that is applied; `kubectl get --show-managed-fields` shows it."""
 
 APPLY_TYPE = "application/apply-patch+yaml"
-MERGE_TYPE = "application/merge-patch+json"
 
 LIST_CHUNK = 500
 """Objects a page, as kubectl asks for: the API server holds the whole page in memory."""
@@ -163,14 +162,15 @@ class KubernetesApi:
     async def patch_scale(
         self, kind: ResourceType, namespace: str, name: str, *, replicas: int, resource_version: str
     ) -> dict[str, Any]:
-        """Set the number; returns the Scale. Raises WriteConflict when the object is not at resource_version."""
-        return await self.request(
-            "PATCH",
-            kind.path(namespace, name, "scale"),
-            query={"fieldManager": SCALER},
-            body={"metadata": {"resourceVersion": resource_version}, "spec": {"replicas": replicas}},
-            content_type=MERGE_TYPE,
-        )
+        """Set the number; returns the Scale. Raises WriteConflict when the object is not at resource_version.
+
+        An apply, not a merge patch: of a number that nobody owns yet, as the default of a new Deployment, the API
+        server notes no owner when it is patched or updated, and a person's number could not be told from ours
+        (fieldmanager/skipnonapplied.go). An apply owns it even where it was the same before.
+        """
+        metadata = {"name": name, "namespace": namespace, "resourceVersion": resource_version}
+        body = {"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": metadata, "spec": {"replicas": replicas}}
+        return await self.apply(kind, body, subresource="scale", manager=SCALER)
 
     async def delete(self, kind: ResourceType, namespace: str, name: str) -> None:
         """In the background: what it owns goes after it. Raises NotFound."""

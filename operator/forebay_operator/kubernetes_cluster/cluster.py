@@ -41,6 +41,7 @@ class _Look:
     """What is known of one pipeline's objects. Times are the event loop's, in seconds.
 
     found: the Deployment, Pods and autoscalers as last read; None = the Deployment is missing or not ours.
+    moved: who set how many replicas, as the last decision saw it; None after an order of our own, until the next read.
     tolerated: kind → drift that the API server itself made of what was applied (a webhook changes it each time):
     applying it again and again would not help.
     """
@@ -50,6 +51,7 @@ class _Look:
     due_s: float = 0.0
     others_due_s: float = 0.0
     found: tuple[Json, list[Json], list[Json]] | None = None
+    moved: tuple[object, ...] | None = None
     others_drift: str | None = None
     tolerated: dict[str, str] = field(default_factory=dict)
     judged: tuple[Pipeline, Workload | None] | None = None
@@ -114,16 +116,14 @@ class KubernetesCluster:
         for wanted in rendered:
             answer = await self._api.apply(find_type(wanted), wanted)
             self._note_answer(look, wanted, answer)
-        look.found = (answer, *look.found[1:]) if look.found else (answer, [], [])
 
     async def scale(self, pipeline: Pipeline, replicas: int) -> None:
         """Raises WriteConflict when somebody else has moved the replicas since they were read."""
         look, name = self._look_of(pipeline), workload_name(pipeline.name)
-        expected = None if look.found is None else look.found[0]
         look.is_dirty = True
         for left in reversed(range(SCALE_TRIES)):
             live = await self._api.get(DEPLOYMENTS, pipeline.namespace, name)
-            _require_unmoved(pipeline, expected, live)
+            _require_unmoved(pipeline, look.moved, live)
             try:
                 await self._api.patch_scale(
                     DEPLOYMENTS,
@@ -136,6 +136,7 @@ class KubernetesCluster:
                 if not left:
                     raise
             else:
+                look.moved = None
                 return
 
     async def delete(self, pipeline: Pipeline) -> None:
@@ -160,6 +161,7 @@ class KubernetesCluster:
         look.is_dirty = False  # before the requests: what changes while they are under way asks for another read
         try:
             look.found = await self._find(pipeline)
+            look.moved = None if look.found is None else _replicas_and_writer(look.found[0])
             if look.found is not None and now_s >= look.others_due_s:
                 look.others_drift = await self._find_others_drift(pipeline, look)
                 look.others_due_s = now_s + self._spread(OTHERS_RESYNC_S)
@@ -243,11 +245,11 @@ def _find_new_drift(look: _Look, wanted: Json, live: Json) -> str | None:
     return f"{wanted['kind']}: {drift}"
 
 
-def _require_unmoved(pipeline: Pipeline, expected: Json | None, live: Json) -> None:
+def _require_unmoved(pipeline: Pipeline, moved: tuple[object, ...] | None, live: Json) -> None:
     """The number was chosen from what was read: a write of another's since then must be seen first."""
     if not belongs_to(live, pipeline):
         raise WriteConflict(f"Deployment {live['metadata']['name']} is not this pipeline's any more")
-    if expected is not None and _replicas_and_writer(expected) != _replicas_and_writer(live):
+    if moved is not None and moved != _replicas_and_writer(live):
         raise WriteConflict(f"the replicas of {live['metadata']['name']} were changed by somebody else meanwhile")
 
 
