@@ -43,5 +43,5 @@ the patch that it came from.
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
   resourceNames: [{{ include "forebay.leaseName" . }}]
-  verbs: [get, update, patch]
+  verbs: [get, update]
 {{- end -}}

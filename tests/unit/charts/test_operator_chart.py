@@ -35,7 +35,7 @@ LEADER = [
         "apiGroups": ["coordination.k8s.io"],
         "resources": ["leases"],
         "resourceNames": ["forebay-leader"],
-        "verbs": ["get", "update", "patch"],
+        "verbs": ["get", "update"],
     },
 ]
 
