@@ -35,6 +35,10 @@ class ClusterWorld:
         """The adapter of an operator that has just started, and knows nothing."""
         return KubernetesCluster(self.api, image=image, namespaces=(self.namespace,))
 
+    async def create(self, kind: ResourceType, body: Json) -> Json:
+        """Raises WriteConflict when it exists."""
+        return await self.api.request("POST", kind.path(self.namespace), body=body)
+
     async def look(self, pipeline: Pipeline) -> Workload | None:
         """What an operator sees that has just started."""
         return await self.start_operator().read_workload(pipeline)
@@ -43,7 +47,7 @@ class ClusterWorld:
         """A minimal one with changes merged into it."""
         body = build_resource(changes)
         body["metadata"] = {"name": name, "namespace": self.namespace}
-        return parse_pipeline(await self.api.create(PIPELINES, body))
+        return parse_pipeline(await self.create(PIPELINES, body))
 
     async def change_pipeline(self, changes: Json) -> Pipeline:
         """As by `kubectl patch`."""
@@ -74,13 +78,13 @@ class ClusterWorld:
         """Of the Deployment, unless told."""
         body = build_autoscaler(**target)
         body["metadata"]["namespace"] = self.namespace
-        await self.api.create(AUTOSCALERS, body)
+        await self.create(AUTOSCALERS, body)
 
     async def add_pod(self, name: str, *, phase: str, ip: str | None = None) -> None:
         """A consumer's pod as its ReplicaSet and kubelet would have made it."""
         spec = {"containers": [{"name": "consumer", "image": "none"}], "serviceAccountName": OBJECT}
         metadata = {"name": name, "namespace": self.namespace, "labels": selector_of(NAME)}
-        await self.api.create(PODS, {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+        await self.create(PODS, {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
         status: Json = {"phase": phase} | ({} if ip is None else {"podIP": ip, "podIPs": [{"ip": ip}]})
         await self.patch(PODS, name, {"status": status}, manager="kubelet", subresource="status")
 

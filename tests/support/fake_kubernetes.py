@@ -85,13 +85,13 @@ class FakeKubernetes:
     """The server's objects and its faults.
 
     requests: all so far. fault: called with each request before it is carried out; a status other than None is answered
-    instead, LOST afterwards. collects_garbage: whether deleting an owner removes what it owns.
+    instead, LOST afterwards. admit: may change an object that is created or applied, as an admission webhook does.
     """
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
         self.fault: Callable[[Request], int | None] = lambda _: None
-        self.collects_garbage = True
+        self.admit: Callable[[Json], None] = lambda _: None
         self._entries: dict[tuple[str, str, str], _Entry] = {}
         self._version = 100
 
@@ -105,9 +105,9 @@ class FakeKubernetes:
         entry = self._entries.get((plural, namespace, name))
         return None if entry is None else copy.deepcopy(entry.body)
 
-    def list_names(self, plural: str) -> list[str]:
-        """Of all objects of a kind."""
-        return sorted(name for kind, _, name in self._entries if kind == plural)
+    def drop(self, plural: str, namespace: str, name: str) -> None:
+        """Make an object vanish, whatever it owns."""
+        del self._entries[plural, namespace, name]
 
     @asynccontextmanager
     async def serve(self, folder: Path) -> AsyncIterator[Path]:
@@ -228,6 +228,7 @@ class FakeKubernetes:
             entry.body = _restrict(target, before, {**body, "metadata": {**before["metadata"], **body["metadata"]}})
         else:
             entry.body = _restrict(target, before, merge_patch(before, body))
+        self.admit(entry.body)
         self._note_owner(entry, owner, before, list_fields(body) if is_apply else None)
         if entry.body != before:
             self._count_generation(entry, before)
@@ -241,6 +242,7 @@ class FakeKubernetes:
         if "uid" in body["metadata"]:
             raise Refused(409, f'{target.plural} "{target.name}": uid mismatch: the object does not exist')
         entry = _Entry(body=self._new_object(target, str(target.name), body))
+        self.admit(entry.body)
         entry.owners[manager, "Apply", ""] = list_fields(body)
         self._entries[target.plural, target.namespace or "", str(target.name)] = entry
         return self._finish(entry)
@@ -248,11 +250,10 @@ class FakeKubernetes:
     def _delete(self, target: _Target) -> Json:
         entry = self._entry(target)
         del self._entries[target.plural, target.namespace or "", target.name or ""]
-        if self.collects_garbage:
-            self.collect_garbage()
+        self._collect_garbage()
         return entry.body
 
-    def collect_garbage(self) -> None:
+    def _collect_garbage(self) -> None:
         """Remove what belongs to objects that do not exist."""
         uids = {entry.body["metadata"]["uid"] for entry in self._entries.values()}
         for key, entry in list(self._entries.items()):

@@ -44,6 +44,16 @@ CountRequest = Callable[[str, str, str], None]
 """Called once a request with its RBAC verb, resource (with subresource) and HTTP code, or NO_ANSWER."""
 
 
+_NO_ANSWERS = (
+    aiohttp.ClientError,
+    ApiException,
+    library_config.ConfigException,  # the token's file, read again now and then, is empty
+    ssl.SSLError,
+    OSError,
+    TimeoutError,
+)
+
+
 def _ignore_request(_verb: str, _resource: str, _code: str) -> None:
     """For callers that count nothing."""
 
@@ -91,7 +101,7 @@ class KubernetesApi:
         try:
             async with asyncio.timeout(timeout_s):
                 status, text = await self._exchange(method, path, query, body, content_type, timeout_s)
-        except (aiohttp.ClientError, ApiException, ssl.SSLError, OSError, TimeoutError) as e:
+        except _NO_ANSWERS as e:
             self._count(access.verb, access.resource, NO_ANSWER)
             why = f"no answer within {timeout_s:g} s" if isinstance(e, TimeoutError) else f"{type(e).__name__}: {e}"
             raise ClusterUnavailable(f"{access}: the API server gave no answer: {why[:MAX_MESSAGE_CHARS]}") from e
@@ -136,10 +146,6 @@ class KubernetesApi:
             if not token:
                 return items
             query["continue"] = token
-
-    async def create(self, kind: ResourceType, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Raises WriteConflict when it exists."""
-        return await self.request("POST", kind.path(body["metadata"]["namespace"]), body=dict(body))
 
     async def apply(
         self,

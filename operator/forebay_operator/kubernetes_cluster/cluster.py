@@ -38,7 +38,7 @@ SCALE_TRIES = 3
 
 @dataclass(slots=True)
 class _Look:
-    """What is known of one pipeline's objects. Times are the event loop's, in seconds.
+    """What is known of one pipeline's objects. Times are the clock's, in seconds.
 
     found: the Deployment, Pods and autoscalers as last read; None = the Deployment is missing or not ours.
     moved: who set how many replicas, as the last decision saw it; None after an order of our own, until the next read.
@@ -61,6 +61,7 @@ class KubernetesCluster:
     """Runs the consumers of pipelines as Deployments.
 
     namespaces: those that list_pipelines() asks for; empty = all. jitter: 0..1, spreads the reads of many pipelines.
+    clock: seconds that only grow, the event loop's unless told.
     """
 
     def __init__(
@@ -70,11 +71,13 @@ class KubernetesCluster:
         image: ConsumerImage,
         namespaces: Sequence[str] = (),
         jitter: Callable[[], float] = lambda: 0.5,
+        clock: Callable[[], float] = lambda: asyncio.get_running_loop().time(),
     ) -> None:
         self._api = api
         self._image = image
         self._namespaces = tuple(namespaces)
         self._jitter = jitter
+        self._clock = clock
         self._looks: dict[tuple[str, str], _Look] = {}
 
     # --- from outside the loop --------------------------------------------------------------------------------------
@@ -100,7 +103,7 @@ class KubernetesCluster:
 
     async def read_workload(self, pipeline: Pipeline) -> Workload | None:
         """From the API server when something changed or the last read is old, else as it was last read."""
-        look, now_s = self._look_of(pipeline), asyncio.get_running_loop().time()
+        look, now_s = self._look_of(pipeline), self._clock()
         if look.is_dirty or now_s >= look.due_s:
             await self._read(pipeline, look, now_s)
         if look.judged is None or look.judged[0] != pipeline:
