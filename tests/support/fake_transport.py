@@ -66,11 +66,12 @@ class FakeTransport:
                 raise AssertionError(f"not understood: {method} {path}")
 
     def _apply_status(self, path: str, body: Json) -> Json:
-        """All of the status belongs to one manager, so that it is replaced as a whole."""
+        """All of the status belongs to one manager, so that it is replaced as a whole. As in Kubernetes, a uid in the
+        body is not looked at."""
         present = self._find(path)
-        uid = body["metadata"].get("uid")
-        if uid is not None and uid != present["metadata"].get("uid"):
-            raise WriteConflict("Precondition failed: UID in precondition")
+        version = body["metadata"].get("resourceVersion")
+        if version is not None and version != present["metadata"]["resourceVersion"]:
+            raise WriteConflict(f"{path} has been modified")
         return self.put(path, {**present, "status": body["status"]})
 
     def _find(self, path: str) -> Json:

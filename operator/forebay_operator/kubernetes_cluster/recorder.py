@@ -71,12 +71,14 @@ class _Pause:
 class _Page:
     """What is known of one resource. waiting: events that are due, with the time at which they happened.
 
-    in_trouble: the last pass could not be made. Status and Events have a pause each: a role that lacks the right to
+    version: the resource's after the last write, None when it is not known. in_trouble: the last pass could not be
+    made. Status and Events have a pause each: a role that lacks the right to
     one must not delay the other.
     """
 
     owner: Owner
     written: Written | None = None
+    version: str | None = None
     told: Told = field(default_factory=Told)
     waiting: deque[tuple[datetime, Event]] = field(default_factory=lambda: deque(maxlen=MAX_WAITING))
     in_trouble: bool = False
@@ -166,19 +168,41 @@ class KubernetesRecorder:
             pause.failures, pause.until = 0, None
 
     async def _write_status(self, page: _Page, status: Status, now: datetime) -> None:
+        """Over the version that was seen last, whose uid is known: the API server compares no uid when a status is
+        applied, and would give this one to a successor of the same name."""
         due = choose_write(page.written, status, now)
         if due is None:
             return
-        owner = page.owner
-        metadata = {"name": owner.name, "namespace": owner.namespace}
+        version = page.version or await self._read_version(page.owner)
+        page.version = None
+        try:
+            page.version = await self._apply(page.owner, due.status, version)
+        except WriteConflict:
+            version = await self._read_version(page.owner)
+            page.version = await self._apply(page.owner, due.status, version)
+        page.written = due
+
+    async def _read_version(self, owner: Owner) -> str:
+        """Raises PipelineGone when there is no such resource any more."""
+        path = PIPELINES.path(owner.namespace, owner.name)
+        try:
+            metadata = (await self._api.request("GET", path, timeout_s=WRITE_TIMEOUT_S))["metadata"]
+        except NotFound as e:
+            raise PipelineGone(str(e)) from e
+        if metadata["uid"] != owner.uid:
+            raise PipelineGone(f"{owner.namespace}/{owner.name} was deleted and made again")
+        return str(metadata["resourceVersion"])
+
+    async def _apply(self, owner: Owner, status: Status, version: str) -> str:
+        """Returns the new version. Raises PipelineGone, WriteConflict when `version` is not the present one."""
         body = {
             "apiVersion": wire.API_VERSION,
             "kind": wire.KIND,
-            "metadata": metadata | ({"uid": owner.uid} if owner.uid else {}),
-            "status": due.status,
+            "metadata": {"name": owner.name, "namespace": owner.namespace, "resourceVersion": version},
+            "status": status,
         }
         try:
-            await self._api.request(
+            answer = await self._api.request(
                 "PATCH",
                 PIPELINES.path(owner.namespace, owner.name, "status"),
                 query={"fieldManager": FIELD_MANAGER, "force": "true"},
@@ -188,20 +212,7 @@ class KubernetesRecorder:
             )
         except NotFound as e:
             raise PipelineGone(str(e)) from e
-        except WriteConflict:
-            await self._check_identity(owner)
-            raise
-        page.written = due
-
-    async def _check_identity(self, owner: Owner) -> None:
-        """Whether a refusal was for another uid. Raises PipelineGone then."""
-        try:
-            path = PIPELINES.path(owner.namespace, owner.name)
-            present = await self._api.request("GET", path, timeout_s=WRITE_TIMEOUT_S)
-        except NotFound as e:
-            raise PipelineGone(str(e)) from e
-        if present.get("metadata", {}).get("uid") != owner.uid:
-            raise PipelineGone(f"{owner.namespace}/{owner.name} was deleted and made again")
+        return str(answer["metadata"]["resourceVersion"])
 
     async def _post_events(self, page: _Page) -> None:
         """In their order. Raises Retryable; the one that failed and those after it stay."""

@@ -59,16 +59,36 @@ def report(replicas: int = 1, *events: str, pipeline: Pipeline = PIPELINE) -> Re
     return replace(made, events=tuple(Event(type=EventType.NORMAL, reason=r, message=r.lower()) for r in events))
 
 
-async def test_status_is_applied_with_selector_and_uid() -> None:
+async def test_status_is_applied_with_its_selector_over_the_version_that_was_seen() -> None:
     desk = Desk()
 
     await desk.recorder.record(PIPELINE, report(2))
 
-    (sent,) = desk.client.sent
-    assert (sent.method, sent.path) == ("PATCH", f"{PATH}/status")
-    assert sent.body["metadata"] == {"name": "payments", "namespace": "bank", "uid": UID}
+    read, applied = desk.client.sent
+    assert (read.method, applied.method, applied.path) == ("GET", "PATCH", f"{PATH}/status")
+    assert applied.body["metadata"] == {"name": "payments", "namespace": "bank", "resourceVersion": "1"}
     assert SELECTOR in str(desk.status["selector"])
     assert (desk.status["replicas"], desk.status["desiredReplicas"]) == (2, 2)
+
+
+async def test_next_status_costs_one_request() -> None:
+    desk = Desk()
+    await desk.recorder.record(PIPELINE, report(1))
+
+    await desk.recorder.record(PIPELINE, report(2))
+
+    assert [sent.method for sent in desk.client.sent] == ["GET", "PATCH", "PATCH"]
+    assert desk.status["replicas"] == 2
+
+
+async def test_status_is_written_although_others_have_written_the_resource() -> None:
+    desk = Desk()
+    await desk.recorder.record(PIPELINE, report(1))
+    desk.server.put(PATH, desk.server.objects[PATH])
+
+    await desk.recorder.record(PIPELINE, report(2))
+
+    assert desk.status["replicas"] == 2
 
 
 async def test_same_pass_again_is_not_written() -> None:
@@ -78,7 +98,7 @@ async def test_same_pass_again_is_not_written() -> None:
 
     await desk.recorder.record(PIPELINE, report(2))
 
-    assert len(desk.client.sent) == 1
+    assert len(desk.client.writes()) == 1
 
 
 async def test_outage_of_the_status_does_not_stop_scaling_and_the_status_catches_up() -> None:
@@ -156,6 +176,17 @@ async def test_pipeline_made_again_is_gone_and_keeps_its_own_status() -> None:
 
     with pytest.raises(PipelineGone):
         await desk.recorder.record(PIPELINE, report())
+
+    assert desk.status == {}
+
+
+async def test_pipeline_made_again_between_two_writes_is_gone_and_keeps_its_own_status() -> None:
+    desk = Desk()
+    await desk.recorder.record(PIPELINE, report(1))
+    desk.server.put(PATH, {"metadata": {"name": "payments", "namespace": "bank", "uid": "another"}})
+
+    with pytest.raises(PipelineGone):
+        await desk.recorder.record(PIPELINE, report(2))
 
     assert desk.status == {}
 
