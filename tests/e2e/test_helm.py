@@ -23,7 +23,7 @@ async def test_upgrade_changes_the_operator_and_disturbs_no_consumer(
     product.wait_leader()
     assert wave.wait(120.0) == 0
     await assert_exactly_once(pipeline)
-    assert pipeline.pod_ids() == before
+    assert before <= pipeline.pod_ids(), "a consumer that ran was replaced"
 
 
 async def test_uninstall_keeps_pipelines_and_consumers_and_a_new_release_goes_on(

@@ -69,7 +69,7 @@ async def test_restarted_api_server_disturbs_nobody_and_changes_are_seen_again(
     await assert_exactly_once(pipeline)
     assert (pipeline.pod_ids(), pipeline.restarts()) == (before, restarts), pipeline.describe()
     product.wait_leader()
-    pipeline.patch({"scaling": {"minReplicas": 2}})
+    pipeline.patch({"scaling": {"minReplicas": 2, "maxReplicas": 2}})
     pipeline.wait_replicas(2)
 
 
@@ -93,7 +93,7 @@ def _restart_api_server(cluster: KindCluster) -> None:
 
 
 def _start(new_pipeline: NewPipeline) -> PipelineOnCluster:
-    pipeline = new_pipeline()
+    pipeline = new_pipeline(maxReplicas=1)  # so that whatever moves is a fault's doing, not the load's
     pipeline.apply()
     pipeline.wait_condition("Ready", "True")
     pipeline.wait_replicas(1)

@@ -7,7 +7,7 @@ import json
 import pytest
 from forebay_cli.local.deadlines import wait_until
 from support.exactly_once import assert_exactly_once
-from support.product import QUICK, WAIT_S, PipelineOnCluster, Product
+from support.product import WAIT_S, PipelineOnCluster, Product
 from support.product_plugin import NewPipeline
 
 STILL_PASSES = 8
@@ -123,7 +123,7 @@ def test_deployment_scaled_by_hand_is_taken_over_by_a_change_of_scaling(new_pipe
     pipeline.kubectl("scale", f"deployment/{pipeline.name}-consumer", "--replicas=3")
     pipeline.wait_condition("Conflict", "True", "EditedByHand")
 
-    pipeline.patch({"scaling": {"minReplicas": 2, "timing": {**QUICK, "scaleInWindowSeconds": 1}}})
+    pipeline.patch({"scaling": {"minReplicas": 2, "maxReplicas": 2}})
 
     pipeline.wait_condition("Conflict", "False")
     pipeline.wait_replicas(2)
