@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from forebay_cli.local.deadlines import wait_until
 from support.cluster_servers import Servers
 from support.kind_cluster import KindCluster
-from support.product import OPERATOR_NAMESPACE, RELEASE, Product
+from support.product import OPERATOR_NAMESPACE, RELEASE, WAIT_S, Product
 from support.programs import program
 
 REPOSITORY = Path(__file__).parents[2]
@@ -49,8 +50,10 @@ def test_commands_of_the_page_work_in_order(bare_cluster: KindCluster, tmp_path:
     for command in commands:
         _run(command.replace("--name forebay", f"--name {bare_cluster.name}"), environment)
 
-    said = bare_cluster.kubectl("get", "pods", "--namespace", OPERATOR_NAMESPACE, "--output", "name")
-    assert RELEASE not in said
+    def is_gone() -> bool:
+        return not bare_cluster.kubectl("get", "pods", "--namespace", OPERATOR_NAMESPACE, "--output", "name")
+
+    assert wait_until(is_gone, WAIT_S, 0.5), f"release {RELEASE} left pods"
 
 
 def _run(command: str, environment: Mapping[str, str]) -> None:
