@@ -1,4 +1,7 @@
-"""What a person reads after `kubectl apply` of a bad resource: refused at once, the field named, the remedy said."""
+"""What a person reads after `kubectl create` of a bad resource: refused at once, the field named, the remedy said.
+
+A part of the tables: the whole of them is judged by a real API server in tests/integration.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,8 @@ from support.kind_cluster import ClusterCommandFailed, KindCluster
 from support.product import Product
 from support.resources import BAD, GOOD, Bad, Good, build_resource
 
-REFUSED = [bad for bad in (*BAD, *CONSUMERS_BAD) if not bad.parser_only]
-TAKEN = [*GOOD, *CONSUMERS_GOOD]
+REFUSED = [bad for bad in (*BAD, *CONSUMERS_BAD) if not bad.parser_only][::5]
+TAKEN = [*GOOD, *CONSUMERS_GOOD][::5]
 
 
 @pytest.mark.parametrize("bad", REFUSED, ids=[bad.id for bad in REFUSED])
@@ -35,5 +38,6 @@ def test_good_resource_is_taken(cluster: KindCluster, product: Product, good: Go
 
 
 def _apply(cluster: KindCluster, changes: str) -> None:
-    body = json.dumps(build_resource(changes))
-    cluster.kubectl("create", "--dry-run=server", "--namespace", "default", "--filename", "-", stdin=body)
+    resource = build_resource(changes)
+    resource["metadata"]["namespace"] = "default"  # which exists in every cluster
+    cluster.kubectl("create", "--dry-run=server", "--filename", "-", stdin=json.dumps(resource))
