@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 import pytest
 from forebay_operator.drift import find_drift
 from forebay_operator.errors import ClusterUnavailable, NotFound, PipelineGone, WriteConflict
-from forebay_operator.kubernetes_cluster.paths import CONFIG_MAPS, DEPLOYMENTS, PIPELINES, find_type
+from forebay_operator.kubernetes_cluster.api import KubernetesApi
+from forebay_operator.kubernetes_cluster.paths import CONFIG_MAPS, DEPLOYMENTS, PIPELINES, ResourceType, find_type
 from forebay_operator.model import ReplicasWriter, RunningConsumer
 from forebay_operator.resources import Json, render
 from support.cluster_world import NAME, OBJECT, ClusterWorld, open_world
 from support.fake_kubernetes import FakeKubernetes
 from support.rendering import FULL, IMAGE
 from support.testbed.servers import unique_name
+
+BUSY_WRITES = 5
+"""So many of a controller's writes fall just between the operator's look and its order."""
 
 OTHER_UID = "99999999-2222-3333-4444-555555555555"
 
@@ -156,6 +161,26 @@ async def test_scaling_after_a_write_that_moved_no_replicas_is_done(world: Clust
     await world.settle_deployment(1)
     await operator.scale(pipeline, 3)
     assert (await world.get())["spec"]["replicas"] == 3
+
+
+async def test_scaling_outlasts_a_controller_that_writes_all_the_time(
+    world: ClusterWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline, operator = await world.create_pipeline(), world.start_operator()
+    await operator.apply_workload(pipeline)
+    read, pods = KubernetesApi.get, iter(range(1, BUSY_WRITES + 1))
+
+    async def read_just_before_a_write(api: KubernetesApi, kind: ResourceType, namespace: str, name: str) -> Json:
+        live = await read(api, kind, namespace, name)
+        for count in islice(pods, 1):
+            changes = {"status": {"replicas": count, "readyReplicas": count}}
+            await world.patch(kind, name, changes, manager="kube-controller-manager", subresource="status")
+        return live
+
+    monkeypatch.setattr(KubernetesApi, "get", read_just_before_a_write)
+    await operator.scale(pipeline, 3)
+    assert (await world.get())["spec"]["replicas"] == 3
+    assert not list(pods)
 
 
 async def test_an_order_for_an_old_version_is_refused(world: ClusterWorld) -> None:

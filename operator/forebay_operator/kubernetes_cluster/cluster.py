@@ -32,8 +32,8 @@ RESYNC_S = 60.0
 OTHERS_RESYNC_S = 300.0
 """The objects beside the Deployment are not watched, and nobody but a person changes them."""
 
-SCALE_TRIES = 3
-"""Kubernetes' own controllers write to a Deployment as well, all the more right after its creation."""
+SCALE_PAUSES_S = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
+"""Kubernetes' own controllers write to a Deployment as well, many times a second right after its creation."""
 
 
 @dataclass(slots=True)
@@ -124,7 +124,7 @@ class KubernetesCluster:
         """Raises WriteConflict when somebody else has moved the replicas since they were read."""
         look, name = self._look_of(pipeline), workload_name(pipeline.name)
         look.is_dirty = True
-        for left in reversed(range(SCALE_TRIES)):
+        for pause_s in (*SCALE_PAUSES_S, None):
             live = await self._api.get(DEPLOYMENTS, pipeline.namespace, name)
             _require_unmoved(pipeline, look.moved, live)
             try:
@@ -136,8 +136,9 @@ class KubernetesCluster:
                     resource_version=live["metadata"]["resourceVersion"],
                 )
             except WriteConflict:
-                if not left:
+                if pause_s is None:
                     raise
+                await asyncio.sleep(pause_s)
             else:
                 look.moved = None
                 return
