@@ -227,7 +227,7 @@ def _grow(scaling: ScalingSpec, memory: Memory, seen: Evidence, wanted: Wanted) 
 
 
 def _shrink(scaling: ScalingSpec, memory: Memory, seen: Evidence, wanted: Wanted) -> Choice:
-    doubt = _find_doubt(scaling, seen)
+    doubt = _find_doubt(scaling, seen, wanted)
     if doubt is not None:
         binding, because = doubt
         return hold(seen, binding=binding, because=because, would_change_if="that is known to be over")
@@ -257,7 +257,7 @@ def _shrink(scaling: ScalingSpec, memory: Memory, seen: Evidence, wanted: Wanted
     return move(n, to, binding="Load", because=because, would_change_if=_more(scaling, seen), clamps=clamps)
 
 
-def _find_doubt(scaling: ScalingSpec, seen: Evidence) -> tuple[str, str] | None:
+def _find_doubt(scaling: ScalingSpec, seen: Evidence, wanted: Wanted) -> tuple[str, str] | None:
     """What is not known well enough to take consumers away: the rule's name and a sentence."""
     lag = seen.lag
     if lag is None or not lag.is_complete:
@@ -267,7 +267,7 @@ def _find_doubt(scaling: ScalingSpec, seen: Evidence) -> tuple[str, str] | None:
         return "RatesUnknown", "how fast records arrive is not known for every partition yet"
     if seen.silent:
         return "ConsumersSilent", f"{', '.join(seen.silent)} did not answer; what they do is unknown"
-    if not seen.capacity.is_proven:
+    if not (seen.capacity.is_proven or wanted.is_for_no_load):
         return "CapacityUnproven", "what one consumer can write is only known from its cap, which is an upper bound"
     limit = _low_age_s(scaling)
     if lag.age_s > limit:
@@ -286,9 +286,10 @@ def _need(seen: Evidence, wanted: Wanted) -> str:
     lag = 0 if seen.lag is None else seen.lag.waiting_records
     demand = 0.0 if seen.terms.demand is None else seen.terms.demand
     bound = "at least " if seen.terms.lag_is_lower_bound else ""
-    each = 0.0 if seen.capacity.records_per_second is None else seen.capacity.records_per_second
+    each = seen.capacity.records_per_second
+    at = "" if each is None else f"at {each:,.0f}/s each, "
     would = "1 consumer suffices" if wanted.replicas == 1 else f"{wanted.replicas} consumers are needed"
-    return f"{bound}{demand:,.0f} records/s arrive and {lag:,} wait; at {each:,.0f}/s each, {would}"
+    return f"{bound}{demand:,.0f} records/s arrive and {lag:,} wait; {at}{would}"
 
 
 def _more(scaling: ScalingSpec, seen: Evidence) -> str:

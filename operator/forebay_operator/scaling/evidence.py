@@ -49,6 +49,11 @@ class Wanted:
     replicas: int
     clamps: tuple[Clamp, ...]
 
+    @property
+    def is_for_no_load(self) -> bool:
+        """Nothing arrives and nothing waits: the least is enough, whatever one consumer can write."""
+        return self.size.required <= 0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
@@ -180,7 +185,8 @@ def _demand(rates: Rates) -> float | None:
 def _size(
     scaling: ScalingSpec, lag: LagView | None, capacity: CapacityEstimate, arrival: float | None
 ) -> Wanted | None:
-    if lag is None or not lag.partitions or not capacity.records_per_second:
+    has_no_load = lag is not None and arrival == 0 and not lag.waiting_records
+    if lag is None or not lag.partitions or not (capacity.records_per_second or has_no_load):
         return None
     if arrival is None:
         if not lag.waiting_records:
@@ -191,7 +197,7 @@ def _size(
         arrival=arrival,
         lag_records=lag.waiting_records,
         deadline=deadline_s(scaling.objective),
-        capacity=capacity.records_per_second,
+        capacity=capacity.records_per_second or 0.0,
         partitions=lag.partitions,
         at_least=floor,
     )
@@ -271,8 +277,10 @@ def _remember_need(
         idle_since=(memory.idle_since or now) if is_idle else None,
     )
     slow = _size(scaling, lag, capacity, rates.arrival_slow)
-    if lag is None or not lag.is_complete or not rates.is_complete or slow is None or not capacity.is_proven:
+    if lag is None or not lag.is_complete or not rates.is_complete:
         return memory
+    if slow is None or not (capacity.is_proven or slow.is_for_no_load):
+        return replace(memory, recommendations=())  # it may have been a peak
     window = add_recommendation(
         memory.recommendations,
         Recommendation(at=now, replicas=slow.replicas),

@@ -41,7 +41,7 @@ def size_group(
 ) -> Size:
     """The smallest group whose fullest member keeps up with `arrival` and clears the lag within the deadline.
 
-    capacity > 0, partitions ≥ 1. Never above the partitions; at_least where there is no load.
+    partitions ≥ 1; capacity > 0, or anything where there is no load, which at_least serves. Never above the partitions.
     """
     required = max(arrival / MAX_UTILISATION, arrival + lag_records / deadline)
     if required <= 0:
@@ -53,8 +53,10 @@ def size_group(
 
 
 def utilisation(*, arrival: float, replicas: int, capacity: float) -> float:
-    """Share of the group's capacity that the arrivals take; infinite without consumers."""
-    return arrival / (replicas * capacity) if replicas else inf
+    """Share of the group's capacity that the arrivals take: 0 without arrivals, else infinite without capacity."""
+    if arrival <= 0:
+        return 0.0
+    return arrival / (replicas * capacity) if replicas and capacity else inf
 
 
 def drain_s(*, arrival: float, lag_records: int, replicas: int, capacity: float) -> float:

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 from forebay_api.state import SinkHealth
+from forebay_api.v1alpha1 import Pipeline, Timing
 from forebay_operator.decide import decide
 from forebay_operator.model import (
     GroupState,
@@ -95,6 +96,36 @@ def test_cap_alone_never_takes_consumers_away() -> None:
     decision = last(build_pipeline(cap=1_000), QUIET_4, Memory())
 
     assert (decision.binding, decision.to_replicas) == ("CapacityUnproven", 4)
+
+
+@pytest.mark.parametrize(
+    "pipeline", [pytest.param(build_pipeline(), id="nothing-known"), pytest.param(build_pipeline(cap=1_000), id="cap")]
+)
+def test_no_load_at_all_needs_no_capacity_to_shrink_to_the_least(pipeline: Pipeline) -> None:
+    plans, _ = run(pipeline, flow(4, seconds=40, rate=0), Memory())
+
+    first = next(i for i, plan in enumerate(plans) if plan.actions)
+    assert plans[first].actions == (ScaleTo(replicas=1),)
+    assert 15 <= first <= 20
+    assert plans[first].decision.terms.required == 0
+
+
+def test_load_without_a_known_capacity_begins_the_window_anew() -> None:
+    timing = Timing(sample_s=5, fast_window_s=5, scale_in_window_s=20, settle_s=5)
+    ends = [1_000_000] * 4 + [1_000_025] * 5
+    silent = [build_state(busy=None, rate=None)] * 4
+    seen = [build_observation(4, [(end, end)] * 4, at_s=5 * i, states=silent) for i, end in enumerate(ends)]
+
+    plans, _ = run(build_pipeline(timing=timing), seen, Memory())
+
+    assert [plan.actions for plan in plans if plan.actions] == []
+    assert plans[-1].decision.binding == "ScaleInWindow"
+
+
+def test_least_that_no_load_needs_is_the_minimum() -> None:
+    decision = last(build_pipeline(min_replicas=2), flow(2, seconds=20, rate=0), Memory())
+
+    assert (decision.verdict, decision.binding, decision.to_replicas) == (Verdict.STEADY, "Load", 2)
 
 
 # --- up -------------------------------------------------------------------------------------------------------------
