@@ -1,6 +1,6 @@
-"""Writes what is generated from the charts: manifests/*.yaml, the tables of values in the charts' READMEs, and the
-chart's copy of the custom resource definition. With --check it writes nothing, runs `helm lint` and exits with 1 when
-something is not as it would be written.
+"""Writes what is generated from the charts: manifests/*.yaml, the tables of values in the charts' READMEs, HAProxy's
+configuration for the servers of a single machine, and the chart's copy of the custom resource definition. With --check
+it writes nothing, runs `helm lint` and exits with 1 when something is not as it would be written.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from support.charts import CHARTS, REPOSITORY, helm, render_text
+from forebay_cli.local.ha.haproxy_config import CHART_VALUES, TEMPLATE
+from support.charts import CHARTS, REPOSITORY, helm, render_haproxy_config, render_text
 
 DEFINITION = REPOSITORY / "crds" / "ingestpipelines.yaml"
 COPY = CHARTS / "forebay" / "files" / "ingestpipelines.yaml"
@@ -107,10 +108,20 @@ def walk_values(schema: dict[str, Any], values: Any, prefix: str = "") -> Iterat
             yield from walk_values(child["items"], None, f"{path}[].")
 
 
+def build_haproxy_template() -> str:
+    """Return HAProxy's configuration with placeholders for what differs between machines."""
+    return (
+        "# Written by `make manifests` from charts/patroni-haproxy: change that, not this.\n"
+        + render_haproxy_config(CHART_VALUES)
+    )
+
+
 def find_stale() -> Iterator[str]:
     """Name what differs from what would be written. Manifests are compared as YAML: Helms differ in blank lines."""
     if COPY.read_text() != DEFINITION.read_text():
         yield str(COPY.relative_to(REPOSITORY))
+    if not TEMPLATE.exists() or TEMPLATE.read_text().split() != build_haproxy_template().split():
+        yield str(TEMPLATE.relative_to(REPOSITORY))
     for manifest in MANIFESTS:
         file = REPOSITORY / "manifests" / manifest.file
         stored = file.read_text() if file.exists() else ""
@@ -124,6 +135,7 @@ def find_stale() -> Iterator[str]:
 def write_all() -> None:
     """Bring everything up to date."""
     shutil.copyfile(DEFINITION, COPY)
+    TEMPLATE.write_text(build_haproxy_template())
     for manifest in MANIFESTS:
         (REPOSITORY / "manifests" / manifest.file).write_text(build_manifest(manifest))
     for chart in sorted({manifest.chart for manifest in MANIFESTS}):

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs the system packages that the demo needs: PostgreSQL's server, Java and Maven (for Apache Kafka), a C and a Rust
-# compiler, Python's venv. With the argument `tests`, also those of all tests: HAProxy, and for Kubernetes a container
-# engine and what assembles images. Looks for each by what it brings, so that nothing is done where all is present.
+# compiler, Python's venv. With the argument `ha`, also etcd, HAProxy and what Patroni imports; with `tests`, these and,
+# for Kubernetes, a container engine and what assembles images. Looks for each by what it brings, so that nothing is done
+# where all is present.
 # As root on Debian or Ubuntu it installs; otherwise it says what to install and exits with 1.
 set -eu
 
@@ -30,6 +31,13 @@ has_container_engine() {
     command -v dockerd >/dev/null || docker info >/dev/null 2>&1
 }
 
+has_patronis_imports() {
+    # Debian's Python, not the newest in PATH: its packages are what Patroni gets.
+    /usr/bin/python3 -c 'import click, dateutil, dns, etcd, psutil, psycopg2, urllib3, yaml' >/dev/null 2>&1
+}
+
+# Debian keeps HAProxy in a folder that an ordinary user's PATH may lack.
+PATH=$PATH:/usr/sbin
 missing=""
 has_postgres || missing="$missing postgresql"
 has_java || missing="$missing $(choose_java_package)"
@@ -37,9 +45,15 @@ command -v mvn >/dev/null || missing="$missing maven"
 command -v rustc >/dev/null || missing="$missing rustc"
 command -v gcc >/dev/null || missing="$missing gcc libc6-dev"
 python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || missing="$missing python3-venv"
+if [ "${1:-}" = ha ] || [ "${1:-}" = tests ]; then
+    command -v etcd >/dev/null || missing="$missing etcd-server"
+    command -v haproxy >/dev/null || missing="$missing haproxy"
+    has_patronis_imports || for name in click dateutil etcd psutil psycopg2 urllib3 yaml; do
+        missing="$missing python3-$name"
+    done
+fi
 if [ "${1:-}" = tests ]; then
     has_container_engine || missing="$missing docker.io containerd runc"
-    command -v haproxy >/dev/null || missing="$missing haproxy"
     command -v ip >/dev/null || missing="$missing iproute2"
     command -v iptables >/dev/null || missing="$missing iptables"
     command -v mmdebstrap >/dev/null || missing="$missing mmdebstrap"
@@ -61,7 +75,7 @@ if [ ! -e "$cluster_settings" ]; then
     echo "create_main_cluster = false" >"$cluster_settings"
 fi
 
-# Nor should HAProxy and the container engine be started by their packages: Debian's way to say so.
+# Nor should etcd, HAProxy and the container engine be started by their packages: Debian's way to say so.
 start_policy=/usr/sbin/policy-rc.d
 if [ ! -e "$start_policy" ]; then
     printf '#!/bin/sh\nexit 101\n' >"$start_policy"
