@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 
+import pytest
 from forebay_cli.local.deadlines import wait_until
 from support.exactly_once import assert_exactly_once
 from support.kind_cluster import ClusterCommandFailed, KindCluster
 from support.product import WAIT_S, PipelineOnCluster, Product
 from support.product_plugin import NewPipeline
+
+pytestmark = pytest.mark.operator
 
 TAKEOVER_S = 20.0
 """Promise: a leader that is killed has a successor within this time (Lease of 15 s, asked for every 2 s)."""
@@ -55,6 +58,7 @@ async def test_consumers_work_on_without_any_operator(new_pipeline: NewPipeline,
     assert _untouched(pipeline) == before, pipeline.describe()
 
 
+@pytest.mark.alone
 async def test_restarted_api_server_disturbs_nobody_and_changes_are_seen_again(
     cluster: KindCluster, new_pipeline: NewPipeline, product: Product
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from forebay_cli.local.deadlines import wait_until
 from support.exactly_once import assert_exactly_once
 from support.product import WAIT_S, Product
@@ -86,6 +87,7 @@ async def test_pipeline_made_again_at_once_waits_for_its_predecessors_removal(ne
     assert wait_until(lambda: not old & pipeline.pod_ids(), WAIT_S, 0.5)
 
 
+@pytest.mark.operator
 def test_deleted_pipeline_goes_also_while_the_operator_is_away(new_pipeline: NewPipeline, product: Product) -> None:
     pipeline = new_pipeline()
     pipeline.apply()

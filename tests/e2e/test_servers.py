@@ -92,6 +92,7 @@ def test_plain_postgres_has_the_secret_of_another_operator(cluster: KindCluster,
     assert parts.user == "app"
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("how", list(Kill))
 def test_haproxy_follows_the_primary(
     how: Kill, servers: Servers, record_property: Callable[[str, object], None]

@@ -18,10 +18,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from forebay_cli.local.process import Child, create_guarded_folder, run_step, start_child
 from forebay_cli.local.server_errors import ServerError
+from support.api_access import ApiAccess, ReadRefused
 from support.cluster_guard import isolation_rules, remove_cluster
 from support.docker_engine import Engine, keep_engine, open_engine
 from support.node_image import node_image
@@ -44,11 +45,15 @@ class ClusterCommandFailed(ServerError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterSettings:
-    """image, config: for kind; None = kind's own. keep: the cluster to use again; None = make one, remove it."""
+    """image, config: for kind; None = kind's own. keep: the cluster to use again; None = make one, remove it.
+
+    is_anothers: the one to use again belongs to another process, which removes it.
+    """
 
     image: str | None = None
     config: Path | None = None
     keep: str | None = None
+    is_anothers: bool = False
 
 
 def choose_settings(environment: Mapping[str, str], engine: Engine) -> ClusterSettings:
@@ -72,6 +77,7 @@ class KindCluster:
         self.folder = create_guarded_folder(prefix="forebay-cluster-")
         self.kubeconfig = self.folder / "kubeconfig"
         self._guard: Child | None = None
+        self._api: ApiAccess | None = None
 
     def __enter__(self) -> Self:
         if self._settings.keep is None:
@@ -79,7 +85,7 @@ class KindCluster:
             environment = {**os.environ, **self.engine.environment, "PYTHONPATH": str(Path(__file__).parents[1])}
             log_file = self.folder / "guard.log"
             self._guard = start_child(guard, log_file, env=environment, ask_with=signal.SIGTERM)
-        elif self.engine.is_own:
+        elif self.engine.is_own and not self._settings.is_anothers:
             keep_engine()
         try:
             self._create()
@@ -109,6 +115,18 @@ class KindCluster:
         """Run kubectl and return its output; ClusterCommandFailed with its words."""
         argv = [program("kubectl"), "--kubeconfig", self.kubeconfig, *arguments]
         return _run(argv, {}, stdin=stdin, timeout_s=timeout_s)
+
+    def read(self, path: str) -> Any:
+        """The API server's answer to a GET, parsed if it is JSON, else as text; ClusterCommandFailed with its words.
+
+        For what is asked again and again: each kubectl costs a tenth of a second of a processor.
+        """
+        if self._api is None:
+            self._api = ApiAccess.from_kubeconfig(self.kubeconfig)
+        try:
+            return self._api.read(path)
+        except ReadRefused as refused:
+            raise ClusterCommandFailed(["GET", path], str(refused)) from refused
 
     def helm(self, *arguments: str, stdin: str | None = None, timeout_s: float = COMMAND_S) -> str:
         """Run helm and return its output; ClusterCommandFailed with its words."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from forebay_api.wire import API_VERSION, KIND
 from forebay_cli.local.deadlines import wait_until
+from forebay_cli.local.process import Child
 from support.cluster_database import CLUSTER_NAME, DATABASE, NAMESPACE, USER
 from support.cluster_kafka import INSIDE
 from support.cluster_servers import HAPROXY_SERVICE, Servers
@@ -20,7 +21,7 @@ from support.testbed.servers import unique_name
 CHART = Path(__file__).parents[2] / "charts" / "forebay"
 RELEASE = "forebay"
 OPERATOR_NAMESPACE = "forebay-system"
-OPERATOR = f"--selector=app.kubernetes.io/name=forebay,app.kubernetes.io/instance={RELEASE}"
+OPERATOR = f"app.kubernetes.io/name=forebay,app.kubernetes.io/instance={RELEASE}"
 LEASE = f"{RELEASE}-leader"
 WAIT_S = 90.0
 """Deadline of what takes seconds on a quiet machine."""
@@ -67,7 +68,7 @@ class Product:
 
     def pods(self) -> list[str]:
         """Names of the operator's pods that run and are not being removed."""
-        found = json.loads(self.kubectl("get", "pods", OPERATOR, "--output", "json"))["items"]
+        found = self.cluster.read(f"/api/v1/namespaces/{OPERATOR_NAMESPACE}/pods?labelSelector={OPERATOR}")["items"]
         return [
             pod["metadata"]["name"]
             for pod in found
@@ -77,7 +78,7 @@ class Product:
     def leader(self) -> str | None:
         """The pod that holds the Lease; None while nobody does."""
         try:
-            lease = json.loads(self.kubectl("get", "lease", LEASE, "--output", "json"))
+            lease = self.cluster.read(f"/apis/coordination.k8s.io/v1/namespaces/{OPERATOR_NAMESPACE}/leases/{LEASE}")
         except ClusterCommandFailed:
             return None
         holder = str(lease["spec"].get("holderIdentity") or "")
@@ -110,9 +111,7 @@ class Product:
 
     def metrics(self, pod: str) -> str:
         """What Prometheus would read from an operator's pod."""
-        return self.cluster.kubectl(
-            "get", "--raw", f"/api/v1/namespaces/{OPERATOR_NAMESPACE}/pods/{pod}:8080/proxy/metrics"
-        )
+        return str(self.cluster.read(f"/api/v1/namespaces/{OPERATOR_NAMESPACE}/pods/{pod}:8080/proxy/metrics"))
 
     def last_pass(self, pipeline: str) -> float:
         """When the leader last looked at a pipeline, seconds since 1970; 0 while it has not, or nobody leads."""
@@ -123,7 +122,7 @@ class Product:
 
     def logs(self) -> str:
         """What all operator pods that are there have logged."""
-        return self.kubectl("logs", OPERATOR, "--tail=-1", "--prefix")
+        return self.kubectl("logs", f"--selector={OPERATOR}", "--tail=-1", "--prefix")
 
 
 @dataclass(slots=True)
@@ -139,6 +138,7 @@ class PipelineOnCluster:
     ledger: Path
     produced: int = 0
     ledgers: list[Path] = field(default_factory=list)
+    waves: list[Child] = field(default_factory=list)
 
     @property
     def group(self) -> str:
@@ -158,13 +158,19 @@ class PipelineOnCluster:
         """Merge into its spec."""
         self.kubectl("patch", "ingest", self.name, "--type=merge", "--patch", json.dumps({"spec": spec}))
 
+    def remove(self) -> None:
+        """Delete it, and end what a failed test has left running."""
+        for wave in self.waves:
+            wave.kill_family()
+        self.delete()
+
     def delete(self) -> None:
         """Delete it and wait until it is gone; what it owns goes later."""
         self.kubectl("delete", "ingest", self.name, "--ignore-not-found")
 
     def read(self) -> dict[str, Any]:
         """The resource as it is."""
-        found = json.loads(self.kubectl("get", "ingest", self.name, "--output", "json"))
+        found = self._get("apis/forebay.dev/v1alpha1", f"ingestpipelines/{self.name}")
         assert isinstance(found, dict)
         return found
 
@@ -192,7 +198,7 @@ class PipelineOnCluster:
     def deployment(self) -> dict[str, Any] | None:
         """Its Deployment, None where there is none."""
         try:
-            found = json.loads(self.kubectl("get", "deployment", f"{self.name}-consumer", "--output", "json"))
+            found = self._get("apis/apps/v1", f"deployments/{self.name}-consumer")
         except ClusterCommandFailed:
             return None
         assert isinstance(found, dict)
@@ -210,8 +216,7 @@ class PipelineOnCluster:
 
     def pods(self) -> list[dict[str, Any]]:
         """Its consumers' pods."""
-        selector = f"--selector=forebay.dev/pipeline={self.name}"
-        return list(json.loads(self.kubectl("get", "pods", selector, "--output", "json"))["items"])
+        return list(self._get("api/v1", f"pods?labelSelector=forebay.dev/pipeline={self.name}")["items"])
 
     def running(self) -> list[str]:
         """Names of its pods that run and are not leaving."""
@@ -237,8 +242,8 @@ class PipelineOnCluster:
 
     def events(self) -> list[dict[str, Any]]:
         """Events about it, oldest first."""
-        selector = f"--field-selector=involvedObject.name={self.name},involvedObject.kind={KIND}"
-        found = json.loads(self.kubectl("get", "events", selector, "--output", "json"))["items"]
+        about = f"involvedObject.name={self.name},involvedObject.kind={KIND}"
+        found = self._get("api/v1", f"events?fieldSelector={about}")["items"]
         return sorted(found, key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or ""))
 
     def event_reasons(self) -> list[str]:
@@ -251,14 +256,18 @@ class PipelineOnCluster:
         self.servers.kafka.produce(self.topic, ledger, records, first_id=self.produced)
         self._note(ledger, records)
 
-    def start_wave(self, records: int, seconds: float) -> Any:
+    def start_wave(self, records: int, seconds: float) -> Child:
         """Send a wave in the background; `wait(deadline)` of what is returned gives its exit code."""
         ledger = self._next_ledger()
         child = self.servers.kafka.start_producer(
             self.topic, ledger, records=records, seconds=seconds, first_id=self.produced
         )
         self._note(ledger, records)
+        self.waves.append(child)
         return child
+
+    def _get(self, api: str, what: str) -> Any:
+        return self.cluster.read(f"/{api}/namespaces/{NAMESPACE}/{what}")
 
     def _next_ledger(self) -> Path:
         return self.ledger.with_name(f"{self.ledger.name}-{len(self.ledgers)}")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+from forebay_cli.local.downloads import locked
 from support.cluster_servers import Servers
 from support.kind_cluster import KindCluster
 from support.product import PipelineOnCluster, Product, make_pipeline
-from support.product_images import load_product_images
+from support.product_images import ProductImages, load_product_images
 
 
 class NewPipeline(Protocol):
@@ -21,11 +24,16 @@ class NewPipeline(Protocol):
 
 
 @pytest.fixture(scope="session")
-def installed_product(cluster: KindCluster) -> Product:
+def installed_product(cluster: KindCluster, run_files: Path) -> Product:
     """The release; take `product` instead."""
-    product = Product(cluster=cluster, images=load_product_images(cluster))
-    product.install()
-    return product
+    with locked(run_files / "product"):
+        done = run_files / "product"
+        if done.exists():  # by another process; a test there may be changing it at this moment
+            return Product(cluster=cluster, images=ProductImages(**json.loads(done.read_text())))
+        product = Product(cluster=cluster, images=load_product_images(cluster))
+        product.install()
+        done.write_text(json.dumps(asdict(product.images)))
+        return product
 
 
 @pytest.fixture
@@ -46,4 +54,4 @@ def new_pipeline(cluster: KindCluster, servers: Servers, product: Product, tmp_p
 
     yield make
     for pipeline in made:
-        pipeline.delete()
+        pipeline.remove()

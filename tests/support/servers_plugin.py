@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from forebay_cli.local.downloads import locked
 from support.cluster_servers import Servers, deploy_servers
 from support.kind_cluster import KindCluster
 
@@ -11,9 +14,10 @@ HEAL_S = 120.0
 
 
 @pytest.fixture(scope="session")
-def deployed_servers(cluster: KindCluster) -> Servers:
+def deployed_servers(cluster: KindCluster, run_files: Path) -> Servers:
     """Kafka, Patroni and HAProxy; take `servers` instead."""
-    return deploy_servers(cluster)
+    with locked(run_files / "servers"):  # who comes second finds everything in place
+        return deploy_servers(cluster)
 
 
 @pytest.fixture
