@@ -93,7 +93,8 @@ class KafkaLag:
                 self._read_offsets(client, source.topic, partitions, _LATEST),
             )
         except KafkaException as e:
-            raise _unavailable(e, source.bootstrap_servers, source.topic) from e
+            is_stranger = source.config_secret_ref is not None and not self._config_for(pipeline)
+            raise _unavailable(e, source.bootstrap_servers, source.topic, is_stranger=is_stranger) from e
         offsets = {p: _join(starts[p], ends[p], commits, p) for p in partitions}
         return LagSample(taken_at=datetime.now(UTC), partitions=offsets, group=group)
 
@@ -217,13 +218,25 @@ _REMEDIES = {
     "UNKNOWN_TOPIC_OR_PART": ("TopicMissing", "topic {topic} does not exist at {brokers}: create it"),
     "TOPIC_AUTHORIZATION_FAILED": ("NotAuthorized", "reading topic {topic} is refused: grant Describe on it"),
     "GROUP_AUTHORIZATION_FAILED": ("NotAuthorized", "reading the group's offsets is refused: grant Describe on it"),
-    "_AUTHENTICATION": ("NotAuthenticated", "{brokers} refuses the operator's Kafka credentials"),
+    "_AUTHENTICATION": (
+        "NotAuthenticated",
+        "{brokers} refuses the operator's own Kafka credentials: correct the Secret that the chart's kafkaClients name",
+    ),
     "_SSL": ("TlsFailed", "TLS with {brokers} failed: check the CA and the listener's protocol"),
 }
 
 
-def _unavailable(problem: KafkaException, brokers: str, topic: str) -> LagUnavailable:
+_STRANGER = (
+    "NoCredentials",
+    "Kafka at {brokers} did not answer: the pipeline's consumers sign in by spec.source.configSecretRef, the operator "
+    "has no credentials for these brokers: name a Secret in the chart's kafkaClients",
+)
+"""A listener that wants a password does not say so to a client that has none: the connection just ends."""
+
+
+def _unavailable(problem: KafkaException, brokers: str, topic: str, *, is_stranger: bool) -> LagUnavailable:
+    """is_stranger: the pipeline's consumers have credentials, and the operator has none."""
     name = _name(problem)
-    default = ("KafkaUnreachable", "Kafka at {brokers} did not answer (" + name.lstrip("_") + ")")
-    reason, message = _REMEDIES.get(name, default)
+    silent = ("KafkaUnreachable", "Kafka at {brokers} did not answer (" + name.lstrip("_") + ")")
+    reason, message = _REMEDIES.get(name, _STRANGER if is_stranger else silent)
     return LagUnavailable(reason=reason, message=message.format(brokers=brokers, topic=topic))

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
-from forebay_api.v1alpha1 import Pipeline
+from forebay_api.v1alpha1 import Pipeline, SecretRef
 from forebay_cli.local.kafka_server import KafkaServer
 from forebay_operator.errors import LagUnavailable
 from forebay_operator.kafka_lag import KafkaLag
@@ -161,6 +161,19 @@ async def test_address_without_a_broker_is_unavailable() -> None:
         await reader.read_lag(build_pipeline(brokers="127.0.0.1:1"))
 
     assert "127.0.0.1:1" in caught.value.message
+
+
+async def test_silent_broker_of_consumers_that_sign_in_asks_for_credentials_of_the_operators_own() -> None:
+    pipeline = build_pipeline(brokers="127.0.0.1:1")
+    source = replace(pipeline.spec.source, config_secret_ref=SecretRef(name="kafka-client"))
+    signing_in = replace(pipeline, spec=replace(pipeline.spec, source=source))
+
+    with pytest.raises(LagUnavailable, match="NoCredentials") as caught:
+        await KafkaLag(timeout_s=1.0).read_lag(signing_in)
+    with pytest.raises(LagUnavailable, match="KafkaUnreachable"):
+        await KafkaLag(lambda _: {"security.protocol": "PLAINTEXT"}, timeout_s=1.0).read_lag(signing_in)
+
+    assert "kafkaClients" in caught.value.message
 
 
 async def test_forgotten_pipeline_lets_its_threads_go_and_can_be_read_again(
