@@ -60,8 +60,8 @@ class Evidence:
     """now: the pass. replicas: asked for at present. lag None: Kafka did not answer.
 
     silent: running consumers that did not answer. unrest: why the group is not at rest; rest_s, unrest_s: for how long.
-    idle_s: nothing arrived, nothing waited, everything committed for so long. wanted: by the larger of the fast and
-    slow arrival rate (a lower bound if partitions are missing); None: not known. hunger: why more are needed now.
+    idle_s: nothing arrived, nothing waited, everything committed for so long. wanted: by the demand that the
+    rates show (a lower bound if partitions are missing); None: not known. hunger: why more are needed now.
     highest: most that was needed within the scale-in window, None until that is full.
     """
 
@@ -105,9 +105,14 @@ def weigh(
         )
         memory = replace(memory, capacity=learned)
     capacity = choose_capacity(spec, memory.capacity)
-    rates = measure_rates(memory.history, fast_s=timing.fast_window_s, slow_s=slow_window_s(timing))
+    rates = measure_rates(
+        memory.history,
+        fast_s=timing.fast_window_s,
+        slow_s=slow_window_s(timing),
+        hungry_samples=memory.hungry_samples,
+    )
     rates = rates if lag is not None else Rates()
-    wanted = _size(spec.scaling, lag, capacity, _demand(rates))
+    wanted = _size(spec.scaling, lag, capacity, rates.demand)
     hunger = _find_hunger(spec.scaling, workload.replicas, lag, capacity, rates, wanted)
     memory = _remember_need(spec.scaling, memory, lag, rates, capacity, hunger, now)
     evidence = Evidence(
@@ -177,11 +182,6 @@ def _watch_rest(memory: Memory, workload: Workload, seen: Observation, now: date
     return memory, unrest
 
 
-def _demand(rates: Rates) -> float | None:
-    known = [r for r in (rates.arrival_fast, rates.arrival_slow) if r is not None]
-    return max(known, default=None)
-
-
 def _size(
     scaling: ScalingSpec, lag: LagView | None, capacity: CapacityEstimate, arrival: float | None
 ) -> Wanted | None:
@@ -232,7 +232,7 @@ def _find_hunger(
     wanted: Wanted | None,
 ) -> str | None:
     """Why this many consumers do not suffice now, as a clause; None when they do or when more would not come."""
-    each, demand = capacity.records_per_second, _demand(rates)
+    each, demand = capacity.records_per_second, rates.demand
     if lag is None or wanted is None or wanted.replicas <= replicas or not replicas or each is None:
         return None
     arrival = demand or 0.0
@@ -301,7 +301,7 @@ def _terms(
         age_is_lower_bound=lag is not None and (lag.age_is_lower_bound or not lag.is_complete),
         arrival=rates.arrival_fast,
         written=rates.written,
-        demand=_demand(rates),
+        demand=rates.demand,
         capacity=capacity.records_per_second,
         capacity_source=capacity.source,
         deadline_s=deadline_s(scaling.objective),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 from forebay_api.state import SinkHealth
+from forebay_api.v1alpha1 import Objective, Timing
 from forebay_operator.model import Memory, Report
 from forebay_operator.reconcile import reconcile_once
 from forebay_operator.status import memory_from_status, to_status
 from support.pipeline_builders import build_pipeline
-from support.queue_model import QueueModel
+from support.queue_model import QueueModel, with_scaling
 
 FLOOD_FROM_S, FLOOD_TO_S = 20, 45
 
@@ -17,11 +19,11 @@ def wave(second: float) -> float:
 
 
 async def play(model: QueueModel, until_s: float, memory: Memory | None = None) -> Memory:
-    """Run the loop once a second."""
+    """Run the loop as often as its samples are taken."""
     memory = memory or Memory()
     while model.second < until_s:
         memory, _ = await reconcile_once(model.ports(), model.pipeline, memory, model.now())
-        model.advance(1)
+        model.advance(model.pipeline.spec.scaling.timing.sample_s)
     return memory
 
 
@@ -101,6 +103,21 @@ async def test_constant_load_settles_and_stays() -> None:
     await play(model, 600)
 
     assert [n for at, n in model.scale_calls if at > 60] == []
+
+
+@pytest.mark.parametrize("load", [1_500, 2_400, 3_300, 5_000, 8_000])
+@pytest.mark.parametrize("since_sample_s", [0.25, 2.5, 4.75])
+async def test_step_of_the_load_takes_one_change(load: int, since_sample_s: float) -> None:
+    begins_s = 120 + since_sample_s
+    pipeline = with_scaling(build_pipeline(cap=1_000), timing=Timing(), objective=Objective())
+    model = QueueModel(pipeline=pipeline, cap=1_000, arrival=lambda s: load if s >= begins_s else 200)
+
+    await play(model, begins_s + 240)
+
+    changes = [(at - begins_s, n) for at, n in model.scale_calls if at > begins_s]
+    assert [n for _, n in changes] == [changes[0][1]]
+    assert changes[0][1] * 1_000 > load
+    assert changes[0][0] < 20
 
 
 async def test_pipeline_with_minimum_zero_sleeps_wakes_and_sleeps_again() -> None:
