@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -16,10 +17,12 @@ from forebay_cli.local.ha.etcd import EtcdServer, EtcdSilent
 from forebay_cli.local.ha.haproxy_config import TEMPLATE, HaproxyMember, HaproxyPorts, fill_haproxy_config
 from forebay_cli.local.ha.haproxy_server import Haproxy, start_haproxy
 from forebay_cli.local.ha.health import find_trouble, join_members
+from forebay_cli.local.ha.network import Network
 from forebay_cli.local.ha.patroni_config import LEADER_KEY, MemberPlace, MemberPorts, ServerPasswords
 from forebay_cli.local.ha.patroni_member import PatroniMember
 from forebay_cli.local.ha.patroni_program import unpack_patroni
 from forebay_cli.local.ha.patroni_rest import MemberState, ask_member, parse_member, read_sync_states
+from forebay_cli.local.ha.sessions import WRITE_NOTHING
 from forebay_cli.local.ha.settings import HaSettings
 from forebay_cli.local.postgres_programs import PostgresPrograms, find_postgres, require_entrance
 from forebay_cli.local.postgres_server import SUPERUSER, ConnectionParts, run_psql
@@ -27,8 +30,6 @@ from forebay_cli.local.process import create_guarded_folder
 from forebay_cli.local.server_errors import ServerError, SqlFailed, read_tail
 
 LOOK_EVERY_S = 0.1
-WRITE_NOTHING = "SELECT pg_logical_emit_message(true, 'forebay', '');"
-"""A transaction that is written to the WAL and waits for standbys like any other, and leaves nothing behind."""
 
 
 class NotHealthy(ServerError):
@@ -47,6 +48,8 @@ class HaCluster:
         self._haproxy: Haproxy | None = None
         self._password = secrets.token_urlsafe(24)
         self._etcd: EtcdServer | None = None
+        self.network: Network | None = None
+        """None: settings.network is off."""
         self.nodes: dict[str, PatroniMember] = {}
 
     def __enter__(self) -> HaCluster:
@@ -103,6 +106,8 @@ class HaCluster:
             self._haproxy.child.kill_family()
         if self._etcd is not None:
             self._etcd.kill()
+        if self.network is not None:
+            self.network.stop()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -199,6 +204,7 @@ class HaCluster:
         passwords = ServerPasswords(
             superuser=self._password, replication=secrets.token_urlsafe(24), rewind=secrets.token_urlsafe(24)
         )
+        self.network = Network() if self.settings.network else None
         for name in self.settings.names:
             node = PatroniMember(self._choose_place(name, self._folder / name), self._programs.user)
             self.nodes[name] = node
@@ -209,8 +215,12 @@ class HaCluster:
     def _choose_place(self, name: str, folder: Path) -> MemberPlace:
         assert self._programs is not None, "_start() comes first"
         sql, rest = find_free_port(), find_free_port()
-        ports = MemberPorts(sql=sql, rest=rest, seen_sql=sql, seen_rest=rest, etcd=self.etcd.port)
+        seen_sql, seen_rest, etcd = (self._lead(name, port) for port in (sql, rest, self.etcd.port))
+        ports = MemberPorts(sql=sql, rest=rest, seen_sql=seen_sql, seen_rest=seen_rest, etcd=etcd)
         return MemberPlace(name=name, folder=folder, bin=self._programs.bin, ports=ports)
+
+    def _lead(self, member: str, port: int) -> int:
+        return port if self.network is None else self.network.lead(member, port)
 
     def _start_haproxy(self) -> Haproxy:
         ports = HaproxyPorts(primary=find_free_port(), replicas=find_free_port(), stats=find_free_port())
@@ -222,7 +232,7 @@ class HaCluster:
 
     def _try_to_write(self) -> str | None:
         try:
-            self.run_sql(WRITE_NOTHING)
-        except (SqlFailed, TimeoutError) as error:
+            self.run_sql(f"{WRITE_NOTHING};")
+        except (SqlFailed, subprocess.TimeoutExpired) as error:
             return f"nothing can be written through HAProxy: {error}"
         return None
