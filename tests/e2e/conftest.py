@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from support.docker_engine import Engine, open_engine
 from support.kind_cluster import KindCluster
+from support.product_images import build_product_images
+from support.server_image import server_image
 from support.shared_cluster import Turns, share_cluster
 
 TEST_S = 300
 """Deadline of a test itself. Not of the fixtures: from cold, the cluster is 20 minutes of compiling away, each of its
 steps with a deadline of its own."""
+
+
+CHORES: Mapping[str, Callable[[Engine], object]] = {"gw1": build_product_images, "gw2": server_image}
+"""What other processes than the first build while that one makes the cluster. Everybody finds it done later."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -21,6 +28,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "operator: makes the operator go away for a while, for which others can wait")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Deadlines without the making of the cluster; the long chain comes first, who works alone comes last."""
     own = [item for item in items if item.path.is_relative_to(Path(__file__).parent)]
@@ -71,5 +79,8 @@ def run_files(pytestconfig: pytest.Config) -> Path:
 @pytest.fixture(scope="session")
 def cluster(run_files: Path) -> Iterator[KindCluster]:
     """A running cluster for all tests of the run; a test leaves nothing in it."""
+    chore = CHORES.get(os.environ.get("PYTEST_XDIST_WORKER", ""))
+    if chore is not None:
+        chore(open_engine())
     with share_cluster(run_files, _turns[0]) as running:
         yield running

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from forebay_cli.local.downloads import choose_cache_folder, locked
 from support.docker_engine import Engine
 from support.kind_cluster import KindCluster
 
@@ -29,17 +30,18 @@ class ProductImages:
 
 @cache
 def build_product_images(engine: Engine) -> ProductImages:
-    """Build both and tag them by content; once in a process."""
+    """Build both and tag them by content; once in a process. Several take turns: who comes second finds all layers."""
     environment = {**os.environ, **engine.environment, "PYTHON": sys.executable}
-    done = subprocess.run(
-        ["tools/build_images.sh"],
-        cwd=REPOSITORY,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=BUILD_S,
-        check=False,
-    )
+    with locked(choose_cache_folder(os.environ) / "product-images"):
+        done = subprocess.run(
+            ["tools/build_images.sh"],
+            cwd=REPOSITORY,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=BUILD_S,
+            check=False,
+        )
     assert done.returncode == 0, f"the images cannot be built:\n{(done.stdout + done.stderr)[-4000:]}"
     ids = [engine.docker("image", "inspect", f"{name}:dev", "--format", "{{.Id}}").strip() for name in NAMES]
     tag = "e2e-" + "-".join(each.removeprefix("sha256:")[:8] for each in ids)
