@@ -41,7 +41,10 @@ class KafkaClients:
         self._clients: dict[str, _Client] = {}
 
     def properties_for(self, pipeline: Pipeline) -> Mapping[str, str]:
-        """Of the client whose brokers are the pipeline's, else of the first that shares a broker with it, else {}."""
+        """Of the client whose brokers are the pipeline's, else of the first that shares a broker with it, else {}.
+
+        They name the client's own brokers: a password must not go to whatever else a pipeline lists beside one of them.
+        """
         wanted = split_brokers(pipeline.spec.source.bootstrap_servers)
         self._refresh()
         sharing = [client for _, client in sorted(self._clients.items()) if client.brokers & wanted]
@@ -106,5 +109,5 @@ def _read_client(folder: Path, stamp: Stamp) -> _Client | None:
     except (OSError, UnicodeDecodeError) as e:
         log.warning("Kafka client cannot be read", extra={"folder": folder.name, "error": type(e).__name__})
         return None
-    brokers = split_brokers(files.pop(BROKERS_FILE, ""))
+    brokers = split_brokers(files.get(BROKERS_FILE, ""))
     return _Client(stamp=stamp, brokers=brokers, properties=files) if brokers else None

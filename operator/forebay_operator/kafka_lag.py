@@ -58,7 +58,7 @@ _EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  
 _LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # likewise
 
 ClientConfig = Callable[[Pipeline], Mapping[str, str]]
-"""librdkafka properties (SASL, TLS) for a pipeline's brokers, without bootstrap.servers."""
+"""librdkafka properties (SASL, TLS) for a pipeline's brokers; with bootstrap.servers, they are for those alone."""
 
 
 _Key = tuple[tuple[str, str], ...]
@@ -100,7 +100,7 @@ class KafkaLag:
 
     def _config(self, pipeline: Pipeline) -> _Key:
         brokers = pipeline.spec.source.bootstrap_servers
-        return tuple(sorted({**_QUIET, **self._config_for(pipeline), "bootstrap.servers": brokers}.items()))
+        return tuple(sorted({**_QUIET, "bootstrap.servers": brokers, **self._config_for(pipeline)}.items()))
 
     def _client(self, config: _Key) -> AdminClient:
         if config not in self._clients:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -228,3 +229,17 @@ async def wait_for_threads(at_most: int) -> None:
     async with asyncio.timeout(DEADLINE_S):
         while count_threads() > at_most:  # noqa: ASYNC110  threads of a library have no event
             await asyncio.sleep(0.05)
+
+
+async def test_password_is_shown_to_no_broker_that_only_the_pipeline_names() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as stranger, socket.create_server(("127.0.0.1", 0)) as own:
+        stranger.setblocking(False)
+        brokers, own_broker = (f"127.0.0.1:{server.getsockname()[1]}" for server in (stranger, own))
+        own.close()
+        reader = KafkaLag(lambda _: {"bootstrap.servers": own_broker, "sasl.password": "x"}, timeout_s=1.0)
+
+        with pytest.raises(LagUnavailable):
+            await reader.read_lag(build_pipeline(brokers=f"{own_broker},{brokers}"))
+
+        with pytest.raises(BlockingIOError):
+            stranger.accept()
