@@ -12,7 +12,6 @@ import logging
 import random
 import secrets
 import signal
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 
@@ -36,7 +35,7 @@ from forebay_operator.model import Report
 from forebay_operator.ports import Ports, Recorder
 from forebay_operator.reconcile import PassResult, PipelineLoop
 from forebay_operator.resources import ConsumerImage
-from forebay_operator.sightings import Body, Resource
+from forebay_operator.sightings import Body, Listing, Resource
 from forebay_operator.status import memory_from_status
 from forebay_operator.telemetry import Telemetry
 
@@ -145,7 +144,7 @@ class _Surroundings:
             on_pass=self._on_pass,
         )
 
-    async def list_bodies(self) -> Sequence[Body]:
+    async def list_bodies(self) -> Listing:
         """Raises Retryable."""
         return await self.cluster.list_pipelines()
 

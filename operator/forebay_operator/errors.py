@@ -34,6 +34,10 @@ class NotFound(ClusterUnavailable):
     """The API server answered that the object does not exist."""
 
 
+class Forbidden(ClusterUnavailable):
+    """The API server refuses it to this operator: by its role, or by admission (quota, policy)."""
+
+
 class WriteConflict(ClusterUnavailable):
     """The API server refused a write since somebody else wrote first, or since the object exists already."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -19,7 +19,7 @@ from forebay_api.parse import InvalidPipeline
 from forebay_api.v1alpha1 import Pipeline
 
 from forebay_operator.errors import Fatal, PipelineGone, Retryable
-from forebay_operator.sightings import Body, Key, Resource, identify, read_resource
+from forebay_operator.sightings import Body, Key, Listing, Resource, identify, read_resource
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class Surroundings(Protocol):
     def build_loop(self, pipeline: Pipeline, status: Body) -> Loop:
         """A loop that has not begun. status: the resource's, from which it remembers."""
 
-    async def list_bodies(self) -> Sequence[Body]:
+    async def list_bodies(self) -> Listing:
         """All pipelines that are served. Raises Retryable."""
 
     def touch(self, namespace: str, name: str) -> None:
@@ -332,14 +332,14 @@ class Fleet:
         """Start what the watch has missed, stop what has vanished. Raises Retryable."""
         before = {key: place.wanted.uid for key, place in self._places.items() if place.wanted is not None}
         self._left.clear()
-        bodies = await self._around.list_bodies()
+        listing = await self._around.list_bodies()
         listed = {}
-        for body in bodies:
+        for body in listing.bodies:
             key, uid, version = identify(body)
             listed[key] = (uid, version)
             self._accept(body)
         for key, uid in before.items():
-            if listed.get(key, ("", 0))[0] != uid:
+            if key[0] not in listing.hidden and listed.get(key, ("", 0))[0] != uid:
                 self.gone(*key, uid)
         self._check_watch(listed)
 

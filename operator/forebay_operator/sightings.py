@@ -5,7 +5,7 @@ What must not live here: what is done about it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +17,14 @@ Key = tuple[str, str]
 
 Body = Mapping[str, Any]
 """An object as the API server has it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """What a list of all pipelines found. hidden: namespaces that would not be listed; what is in them is not known."""
+
+    bodies: Sequence[Body]
+    hidden: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

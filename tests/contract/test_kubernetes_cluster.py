@@ -45,7 +45,7 @@ async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         plane.create_namespace(namespace)
         async with open_world(plane.kubeconfig, namespace) as real:
             yield real
-            for pipeline in await real.start_operator().list_pipelines():
+            for pipeline in (await real.start_operator().list_pipelines()).bodies:
                 with suppress(NotFound):
                     await real.api.delete(PIPELINES, namespace, pipeline["metadata"]["name"])
 
@@ -310,7 +310,7 @@ async def test_consumers_are_the_pods_that_have_not_ended(world: ClusterWorld) -
 async def test_list_pipelines_hands_out_those_of_the_watched_namespaces(world: ClusterWorld) -> None:
     first, second = await world.create_pipeline(), await world.create_pipeline(name="orders")
     found = await world.start_operator().list_pipelines()
-    assert {body["metadata"]["uid"] for body in found} == {first.uid, second.uid}
+    assert {body["metadata"]["uid"] for body in found.bodies} == {first.uid, second.uid}
 
 
 async def test_delete_removes_what_is_this_pipelines_alone(world: ClusterWorld) -> None:

@@ -10,7 +10,7 @@ from forebay_api.parse import InvalidPipeline
 from forebay_api.v1alpha1 import Pipeline
 from forebay_operator.errors import ClusterUnavailable, PipelineGone
 from forebay_operator.fleet import Fleet, Loop
-from forebay_operator.sightings import Resource
+from forebay_operator.sightings import Listing, Resource
 
 
 def build_body(
@@ -104,6 +104,7 @@ class FleetWorld:
     ) -> None:
         self.pass_s = pass_s
         self.listed = listed
+        self.hidden: frozenset[str] = frozenset()
         self.loops: list[NotingLoop] = []
         self.begun: asyncio.Queue[NotingLoop] = asyncio.Queue()
         self.touched: list[tuple[str, str]] = []
@@ -124,13 +125,13 @@ class FleetWorld:
         self.loops.append(NotingLoop(self, pipeline, status))
         return self.loops[-1]
 
-    async def list_bodies(self) -> Sequence[Mapping[str, Any]]:
-        bodies = self.listed
+    async def list_bodies(self) -> Listing:
+        listing = Listing(bodies=self.listed, hidden=self.hidden)
         await asyncio.sleep(self._list_s)
         if self._failing_lists:
             self._failing_lists -= 1
             raise ClusterUnavailable("refused")
-        return bodies
+        return listing
 
     def touch(self, namespace: str, name: str) -> None:
         self.touched.append((namespace, name))

@@ -22,7 +22,7 @@ from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.client.exceptions import ApiException
 
-from forebay_operator.errors import ClusterUnavailable, Fatal, NotFound, WriteConflict
+from forebay_operator.errors import ClusterUnavailable, Fatal, Forbidden, NotFound, WriteConflict
 from forebay_operator.kubernetes_cluster.paths import Access, ResourceType, describe_request
 from forebay_operator.workload import SCALER
 
@@ -95,7 +95,8 @@ class KubernetesApi:
         """One request, and its answer as parsed JSON; {} when it is empty.
 
         content_type: of the body, application/json unless told. timeout_s: for the whole of it.
-        Raises NotFound (404), WriteConflict (409), else ClusterUnavailable, with a remedy where a person must act.
+        Raises NotFound (404), WriteConflict (409), Forbidden (403), else ClusterUnavailable, with a remedy
+        where a person must act.
         """
         access = describe_request(method, path)
         try:
@@ -213,7 +214,7 @@ def _read_answer(access: Access, status: int, text: bytes) -> dict[str, Any]:
         case 401:
             raise ClusterUnavailable(f"{access}: the API server does not accept the operator's token (401): {told}")
         case 403:
-            raise ClusterUnavailable(f"{access}: {told}{_remedy(access, told)}")
+            raise Forbidden(f"{access}: {told}{_remedy(access, told)}")
         case _:
             raise ClusterUnavailable(f"{access}: {told} (HTTP {status})")
 

@@ -11,17 +11,17 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
 
 from forebay_api.v1alpha1 import Pipeline
 
 from forebay_operator.drift import find_drift
-from forebay_operator.errors import ClusterUnavailable, NotFound, PipelineGone, WriteConflict
+from forebay_operator.errors import ClusterUnavailable, Forbidden, NotFound, PipelineGone, WriteConflict
 from forebay_operator.kubernetes_cluster.api import KubernetesApi
 from forebay_operator.kubernetes_cluster.ownership import belongs_to, find_obstacle
 from forebay_operator.kubernetes_cluster.paths import AUTOSCALERS, DEPLOYMENTS, PIPELINES, PODS, find_type
 from forebay_operator.model import Workload
 from forebay_operator.resources import ConsumerImage, Json, render, selector_text, workload_name
+from forebay_operator.sightings import Listing
 from forebay_operator.workload import build_workload, find_writer
 
 log = logging.getLogger(__name__)
@@ -78,6 +78,7 @@ class KubernetesCluster:
         self._namespaces = tuple(namespaces)
         self._jitter = jitter
         self._clock = clock
+        self._hidden: frozenset[str] = frozenset()
         self._looks: dict[tuple[str, str], _Look] = {}
 
     # --- from outside the loop --------------------------------------------------------------------------------------
@@ -92,12 +93,26 @@ class KubernetesCluster:
         """The pipeline is gone."""
         self._looks.pop((namespace, name), None)
 
-    async def list_pipelines(self) -> list[dict[str, Any]]:
-        """All IngestPipelines of the watched namespaces, as raw objects. Raises ClusterUnavailable."""
-        found: list[dict[str, Any]] = []
-        for namespace in self._namespaces or (None,):
-            found += await self._api.list_all(PIPELINES, namespace)
-        return found
+    async def list_pipelines(self) -> Listing:
+        """All IngestPipelines of the watched namespaces. Raises ClusterUnavailable.
+
+        The role in a namespace goes with the namespace: the others are served all the same.
+        """
+        if not self._namespaces:
+            return Listing(bodies=await self._api.list_all(PIPELINES, None))
+        bodies: list[Json] = []
+        refusals: dict[str, Forbidden] = {}
+        for namespace in self._namespaces:
+            try:
+                bodies += await self._api.list_all(PIPELINES, namespace)
+            except Forbidden as e:
+                refusals[namespace] = e
+                if namespace not in self._hidden:
+                    log.warning("namespace is not served", extra={"namespace": namespace, "error": str(e)})
+        self._hidden = frozenset(refusals)
+        if len(refusals) == len(self._namespaces):
+            raise next(iter(refusals.values()))
+        return Listing(bodies=bodies, hidden=self._hidden)
 
     # --- the Cluster port -------------------------------------------------------------------------------------------
 

@@ -259,6 +259,22 @@ async def test_resync_starts_what_was_missed_and_stops_what_has_vanished() -> No
 
 
 @in_virtual_time
+async def test_pipelines_of_a_namespace_that_is_not_listed_go_on() -> None:
+    world = FleetWorld(listed=[])
+    async with leading(world):
+        world.fleet.seen(build_body(uid="a"))
+        loop = await world.begun.get()
+        world.hidden = frozenset({"bank"})
+        await world.fleet.resync()
+        await asyncio.sleep(1)
+        assert loop.is_running
+        world.hidden = frozenset()
+        await world.fleet.resync()
+        await asyncio.sleep(1)
+        assert not loop.is_running
+
+
+@in_virtual_time
 async def test_resource_deleted_while_it_is_listed_does_not_come_back() -> None:
     world = FleetWorld(listed=[build_body(uid="a", version=1)], list_s=2.0)
     async with leading(world):
