@@ -25,7 +25,7 @@ test: $(READY) system ## All tests, those on a cluster last. ARGS="tests/unit -k
 	$(if $(ARGS),,$(MAKE) e2e)
 
 e2e: $(READY) system ## The product on a Kubernetes cluster by kind, made and removed. KIND_IMAGE, KIND_CONFIG: which one
-	$(BIN)/pytest tests/e2e -n $(SIDE_BY_SIDE) --dist loadgroup --no-loadscope-reorder --durations=15 $(ARGS)
+	$(BIN)/pytest tests/e2e -n $(SIDE_BY_SIDE) --no-loadscope-reorder --durations=15 $(ARGS)
 
 check: $(READY) ## Everything that reads the code without running it
 	$(BIN)/ruff check .

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.docker_engine import Engine, open_engine
@@ -12,6 +13,7 @@ from support.kind_cluster import KindCluster
 from support.product_images import build_product_images
 from support.server_image import server_image
 from support.shared_cluster import Turns, share_cluster
+from xdist.scheduler import LoadScopeScheduling
 
 TEST_S = 300
 """Deadline of a test itself. Not of the fixtures: from cold, the cluster is 20 minutes of compiling away, each of its
@@ -22,27 +24,43 @@ CHORES: Mapping[str, Callable[[Engine], object]] = {"gw1": build_product_images,
 """What other processes than the first build while that one makes the cluster. Everybody finds it done later."""
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Tell pytest of the markers."""
-    config.addinivalue_line("markers", "alone: disturbs whatever else runs in the cluster")
-    config.addinivalue_line("markers", "operator: makes the operator go away for a while, for which others can wait")
+OPERATOR_AWAY = ("test_helm.py", "test_operator_faults.py", "test_secured_kafka.py")
+"""Tests that make the operator go away for a while, which others can wait for: one after the other, from the start."""
+
+ALONE = ("test_api_server.py", "test_docs.py", "test_failover.py", "test_haproxy.py")
+"""Tests that disturb whatever else runs in the cluster: one after the other, at the end."""
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+TOGETHER = ("test_cluster.py",)
+"""Tests that share what one of them has made."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Deadlines without the making of the cluster; the long chain comes first, who works alone comes last."""
-    own = [item for item in items if item.path.is_relative_to(Path(__file__).parent)]
-    for item in own:
-        if item.get_closest_marker("timeout") is None:
+    """Deadlines without the making of the cluster; and the order."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(TEST_S, func_only=True))
-        group = next((each for each in ("alone", "operator") if item.get_closest_marker(each)), None)
-        if group is not None:
-            item.add_marker(pytest.mark.xdist_group(group))  # one after the other, in one process
-    items.sort(key=lambda item: (_is_alone(item), item.get_closest_marker("operator") is None))
+    items.sort(key=lambda item: (item.path.name in ALONE, item.path.name not in OPERATOR_AWAY))
 
 
-def _is_alone(item: pytest.Item) -> bool:
-    return item.get_closest_marker("alone") is not None
+class Schedule(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """Files that must not run against each other or themselves go to one process, all other tests to any.
+
+    Not by xdist's own groups: it writes them into the tests' names, which pytest 9.2 does not let it do.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        name = Path(nodeid.partition("::")[0]).name
+        if name in ALONE:
+            return "alone"
+        if name in OPERATOR_AWAY:
+            return "operator away"
+        return name if name in TOGETHER else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Schedule:
+    """How tests are dealt to the processes of a parallel run."""
+    return Schedule(config, log)
 
 
 _turns: list[Turns] = []
@@ -57,7 +75,7 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
         return (yield)
     if not _turns:
         _turns.append(Turns(run_folder(item.config)))
-    _turns[0].take(alone=_is_alone(item))
+    _turns[0].take(alone=item.path.name in ALONE)
     try:
         return (yield)
     finally:

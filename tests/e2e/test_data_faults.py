@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 
-import pytest
 from forebay_cli.local.deadlines import wait_until
-from support.cluster_database import NAMESPACE, Kill
+from support.cluster_database import NAMESPACE
 from support.exactly_once import assert_exactly_once
 from support.kind_cluster import ClusterCommandFailed
 from support.product import WAIT_S, PipelineOnCluster
 from support.product_plugin import NewPipeline
 
 RECORDS, SECONDS = 60_000, 30
-FAILOVER_S = 120.0
 
 
 async def test_killed_consumer_pods_lose_and_duplicate_nothing(new_pipeline: NewPipeline) -> None:
@@ -59,22 +57,6 @@ def test_disruption_budget_lets_one_consumer_go_at_a_time(new_pipeline: NewPipel
 
     # Not by a second eviction: kubectl repeats a refused one by itself until it is granted.
     assert pipeline.kubectl(*budget) == "0"
-
-
-@pytest.mark.alone
-@pytest.mark.parametrize("how", [Kill.DELETE, Kill.CRASH])
-async def test_primary_killed_under_load_costs_no_record(new_pipeline: NewPipeline, how: Kill) -> None:
-    pipeline = _start(new_pipeline, replicas=2)
-    before = pipeline.pod_ids()
-    wave = pipeline.start_wave(RECORDS, SECONDS)
-    assert wait_until(lambda: pipeline.rows() > 0, WAIT_S, 0.2)
-
-    old = pipeline.servers.database.kill_leader(how)
-
-    pipeline.servers.database.wait_other_leader(old, FAILOVER_S)
-    assert wave.wait(180.0) == 0
-    await assert_exactly_once(pipeline)
-    assert (pipeline.pod_ids(), pipeline.restarts()) == (before, 0), "consumers wait, they do not crash"
 
 
 def _start(new_pipeline: NewPipeline, *, replicas: int) -> PipelineOnCluster:

@@ -15,8 +15,6 @@ from support.kind_cluster import KindCluster
 from support.product import OPERATOR_NAMESPACE, RELEASE, WAIT_S, Product
 from support.programs import program
 
-pytestmark = pytest.mark.alone
-
 REPOSITORY = Path(__file__).parents[2]
 PAGE = REPOSITORY / "docs" / "kubernetes.md"
 COMMAND_S = 240.0

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
 from forebay_cli.local.deadlines import wait_until
 from support.exactly_once import assert_exactly_once
 from support.product import WAIT_S, Product
 from support.product_plugin import NewPipeline
-
-pytestmark = pytest.mark.operator
 
 
 async def test_upgrade_changes_the_operator_and_disturbs_no_consumer(

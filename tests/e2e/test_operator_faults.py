@@ -1,17 +1,13 @@
-"""The operator and the API server fail; the consumers do not notice, and the successor does nothing twice."""
+"""The operator fails; the consumers do not notice, and the successor does nothing twice."""
 
 from __future__ import annotations
 
 import time
 
-import pytest
 from forebay_cli.local.deadlines import wait_until
 from support.exactly_once import assert_exactly_once
-from support.kind_cluster import ClusterCommandFailed, KindCluster
 from support.product import WAIT_S, PipelineOnCluster, Product
 from support.product_plugin import NewPipeline
-
-pytestmark = pytest.mark.operator
 
 TAKEOVER_S = 20.0
 """Promise: a leader that is killed has a successor within this time (Lease of 15 s, asked for every 2 s)."""
@@ -58,42 +54,17 @@ async def test_consumers_work_on_without_any_operator(new_pipeline: NewPipeline,
     assert _untouched(pipeline) == before, pipeline.describe()
 
 
-@pytest.mark.alone
-async def test_restarted_api_server_disturbs_nobody_and_changes_are_seen_again(
-    cluster: KindCluster, new_pipeline: NewPipeline, product: Product
-) -> None:
-    pipeline = _start(new_pipeline)
-    before = pipeline.pod_ids()
-    restarts = pipeline.restarts()
-    wave = pipeline.start_wave(40_000, 20)
+def test_deleted_pipeline_goes_also_while_the_operator_is_away(new_pipeline: NewPipeline, product: Product) -> None:
+    pipeline = new_pipeline()
+    pipeline.apply()
+    pipeline.wait_condition("Ready", "True")
+    product.stop_operator()
+    try:
+        pipeline.delete()
 
-    _restart_api_server(cluster)
-
-    assert wave.wait(120.0) == 0
-    await assert_exactly_once(pipeline)
-    assert (pipeline.pod_ids(), pipeline.restarts()) == (before, restarts), pipeline.describe()
-    product.wait_leader()
-    pipeline.patch({"scaling": {"minReplicas": 2, "maxReplicas": 2}})
-    pipeline.wait_replicas(2)
-
-
-def _restart_api_server(cluster: KindCluster) -> None:
-    """End its process, as a crash does; the kubelet starts another. Every watch is cut."""
-    node = next(name for name in cluster.nodes if name.endswith("control-plane"))
-
-    def read_container() -> str:
-        return cluster.engine.docker("exec", node, "crictl", "ps", "--quiet", "--name", "kube-apiserver").strip()
-
-    old = read_container()
-    cluster.engine.docker("exec", node, "crictl", "stop", "--timeout", "0", old)
-
-    def answers() -> bool:
-        try:
-            return read_container() not in ("", old) and cluster.kubectl("get", "--raw", "/readyz") == "ok"
-        except ClusterCommandFailed:
-            return False
-
-    assert wait_until(answers, WAIT_S, 0.5), "the API server did not come back"
+        assert wait_until(lambda: not pipeline.owned(), WAIT_S, 0.5), pipeline.owned()
+    finally:
+        product.start_operator()
 
 
 def _start(new_pipeline: NewPipeline) -> PipelineOnCluster:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 
-import pytest
 from forebay_cli.local.deadlines import wait_until
 from support.exactly_once import assert_exactly_once
-from support.product import WAIT_S, Product
+from support.product import WAIT_S
 from support.product_plugin import NewPipeline
 
 
@@ -85,20 +84,6 @@ async def test_pipeline_made_again_at_once_waits_for_its_predecessors_removal(ne
     pipeline.wait_condition("Ready", "True")
     await assert_exactly_once(pipeline)
     assert wait_until(lambda: not old & pipeline.pod_ids(), WAIT_S, 0.5)
-
-
-@pytest.mark.operator
-def test_deleted_pipeline_goes_also_while_the_operator_is_away(new_pipeline: NewPipeline, product: Product) -> None:
-    pipeline = new_pipeline()
-    pipeline.apply()
-    pipeline.wait_condition("Ready", "True")
-    product.stop_operator()
-    try:
-        pipeline.delete()
-
-        assert wait_until(lambda: not pipeline.owned(), WAIT_S, 0.5), pipeline.owned()
-    finally:
-        product.start_operator()
 
 
 async def test_suspended_pipeline_drains_to_zero_and_comes_back(new_pipeline: NewPipeline) -> None:
