@@ -134,7 +134,8 @@ class PipelineLoop:
                 elapsed_s = (self._clock.now() - started).total_seconds()
                 self._on_pass(pipeline, result, elapsed_s)
             self._log_changes(pipeline, report)
-        return max(MIN_PAUSE_S, pipeline.spec.scaling.timing.sample_s - elapsed_s)
+        sample_s = pipeline.spec.scaling.timing.sample_s
+        return min(sample_s, max(MIN_PAUSE_S, sample_s - elapsed_s))  # the clock may have been set back meanwhile
 
     async def _reconcile(self, pipeline: Pipeline, started: datetime) -> Report:
         memory, report = await reconcile_once(self._ports, pipeline, self._memory, started)

@@ -54,7 +54,7 @@ def choose_write(written: Written | None, status: Status, now: datetime) -> Writ
     if written is None:
         return Written(status=status, at=now, capacity_at=now)
     old = written.status
-    is_due = now - written.at >= NUMBERS_EVERY
+    is_due = now - written.at >= NUMBERS_EVERY or now < written.at  # the clock was set back
     takes_capacity = _capacity_due(written, status, now)
     merged = status if takes_capacity else _with_capacity(status, old.get("capacity"))
     is_urgent = _headlines(old) != _headlines(merged)
@@ -133,7 +133,7 @@ class Told:
 
 def choose_event(told: Told, event: Event, now: datetime) -> tuple[Told, bool]:
     """Whether to tell it, and what counts as told afterwards."""
-    recent = {key: at for key, at in told.at.items() if now - at < SAME_EVENT_WITHIN}
+    recent = {key: at for key, at in told.at.items() if timedelta(0) <= now - at < SAME_EVENT_WITHIN}
     key = (event.reason, _what(event))
     is_new = key not in recent
     return Told(at={**recent, key: now} if is_new else recent), is_new

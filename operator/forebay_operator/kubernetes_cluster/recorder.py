@@ -57,7 +57,8 @@ class _Pause:
     until: datetime | None = None
 
     def is_over(self, now: datetime) -> bool:
-        return self.until is None or now >= self.until
+        """Also when it lies further ahead than any pause: then the clock was set back."""
+        return self.until is None or not timedelta(0) < self.until - now <= timedelta(seconds=LAST_PAUSE_S)
 
     def lengthen(self, now: datetime) -> float:
         """The new pause in seconds."""

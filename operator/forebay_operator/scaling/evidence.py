@@ -7,7 +7,7 @@ What must not live here: choices.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from math import isinf
 
 from forebay_api.v1alpha1 import PipelineSpec, ScalingSpec, Timing
@@ -93,6 +93,7 @@ def weigh(
 ) -> tuple[Memory, Evidence]:
     """Update the memory with what was seen and draw the evidence from both."""
     timing = spec.scaling.timing
+    memory = _forget_future(memory, now, hold_s=timing.fast_window_s)
     elapsed_s = (now - memory.history[-1].at).total_seconds() if memory.history else timing.sample_s
     memory, lag = _follow(spec, memory, seen)
     memory, unrest = _watch_rest(memory, workload, seen, now)
@@ -134,6 +135,24 @@ def weigh(
         terms=_terms(spec.scaling, lag, rates, capacity, wanted),
     )
     return memory, evidence
+
+
+def _forget_future(memory: Memory, now: datetime, *, hold_s: float) -> Memory:
+    """When the clock was set back, what was noted lies ahead, and would hold every change until it has come again."""
+
+    def past(at: datetime | None) -> datetime | None:
+        return None if at is None else min(at, now)
+
+    latest = now + timedelta(seconds=hold_s)
+    return replace(
+        memory,
+        settled_since=past(memory.settled_since),
+        unsettled_since=past(memory.unsettled_since),
+        idle_since=past(memory.idle_since),
+        changed_at=past(memory.changed_at),
+        recommendations=tuple(each for each in memory.recommendations if each.at <= now),
+        held_until={partition: min(until, latest) for partition, until in memory.held_until.items()},
+    )
 
 
 def _since(start: datetime | None, now: datetime) -> float:

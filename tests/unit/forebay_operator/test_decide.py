@@ -261,6 +261,19 @@ def test_two_complete_samples_come_before_any_change_after_silence() -> None:
     assert plans[2].decision.verdict is Verdict.SCALING_UP
 
 
+def test_clock_set_back_holds_no_change_until_it_is_as_late_again() -> None:
+    def earlier(seen: Observation) -> Observation:
+        assert seen.lag is not None
+        return replace(seen, lag=replace(seen.lag, taken_at=seen.lag.taken_at - timedelta(hours=1)))
+
+    busy = flow(4, seconds=40, rate=3_500)
+    quiet = [earlier(seen) for seen in flow(4, seconds=40, first_s=40, rate=100)]
+    flood = [earlier(seen) for seen in flow(1, seconds=20, first_s=40, rate=3_000)]
+
+    assert last(build_pipeline(max_replicas=4), [*busy, *quiet]).to_replicas == 1
+    assert last(build_pipeline(max_replicas=4), [*flow(1, seconds=40, rate=100), *flood]).to_replicas == 4
+
+
 def test_change_is_followed_by_settling() -> None:
     _, memory = run(build_pipeline(), FLOOD_1[:10])
 

@@ -74,6 +74,20 @@ async def test_loop_runs_a_pass_a_sample_and_stops_without_scaling() -> None:
     assert (model.scale_calls, model.replicas) == ([(0.0, 1)], 1)
 
 
+async def test_clock_set_back_within_a_pass_does_not_make_the_loop_sleep_until_it_is_as_late_again() -> None:
+    model, loop = build_loop(2)
+
+    def set_back() -> None:
+        model.second -= 3600
+        if len(model.reports) >= 2:
+            loop.stop()
+
+    model.after_pass = set_back
+    await loop.run()
+
+    assert model.waits == [1.0]
+
+
 async def test_changed_pipeline_is_used_in_the_next_pass() -> None:
     model, loop = build_loop(6)
 

@@ -134,6 +134,18 @@ async def test_events_wait_for_the_api_server_in_order_and_bounded() -> None:
     assert desk.events() == [f"Reason{chr(65 + i)}" for i in range(5, MAX_WAITING + 5)]
 
 
+async def test_clock_set_back_after_a_refusal_does_not_silence_it() -> None:
+    desk = Desk()
+    desk.client.is_away = True
+    await desk.recorder.record(PIPELINE, report(1))
+    desk.client.is_away = False
+    desk.clock.move(-3600)
+
+    await desk.recorder.record(PIPELINE, report(1))
+
+    assert desk.status["replicas"] == 1
+
+
 async def test_refused_events_do_not_delay_the_status() -> None:
     desk = Desk()
     desk.client.is_away, desk.client.away_from = True, "/events"

@@ -142,6 +142,14 @@ def test_capacity_is_written_once_in_ten_minutes_even_beside_news() -> None:
     assert due.status["capacity"]["recordsPerSecond"] == 2000.0
 
 
+def test_clock_set_back_delays_no_status_and_no_event() -> None:
+    earlier, scaled = START - timedelta(hours=1), Event(type=EventType.NORMAL, reason="Scaled", message="1 → 2")
+    told, _ = choose_event(Told(), scaled, START)
+
+    assert choose_write(WRITTEN, changed("lagRecords", 1), earlier) is not None
+    assert choose_event(told, scaled, earlier)[1]
+
+
 def test_first_status_is_written_and_a_found_one_is_not_written_again() -> None:
     first = choose_write(find_written({}, START), STATUS, START)
     again = choose_write(find_written(STATUS, START), STATUS, START + timedelta(days=1))
