@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from forebay_cli.local.deadlines import wait_until
 from forebay_cli.local.free_ports import LOOPBACK
+from forebay_cli.local.ha.haproxy_server import Haproxy
 from support.fake_patroni import FakeMember, Role
-from support.haproxy import Haproxy, run_haproxy
+from support.haproxy import run_haproxy
 
 NOTICE_S = 15.0
 """A change of roles takes two failed checks, a second or two; the rest is patience with a busy machine."""

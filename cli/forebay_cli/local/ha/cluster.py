@@ -16,9 +16,9 @@ from forebay_cli.local.free_ports import LOOPBACK, find_free_port
 from forebay_cli.local.ha.etcd import EtcdServer, EtcdSilent
 from forebay_cli.local.ha.haproxy_config import TEMPLATE, HaproxyMember, HaproxyPorts, fill_haproxy_config
 from forebay_cli.local.ha.haproxy_server import Haproxy, start_haproxy
-from forebay_cli.local.ha.health import find_trouble, join_members
+from forebay_cli.local.ha.health import find_trouble, join_members, read_heirs
 from forebay_cli.local.ha.network import Network
-from forebay_cli.local.ha.patroni_config import LEADER_KEY, MemberPlace, MemberPorts, ServerPasswords
+from forebay_cli.local.ha.patroni_config import LEADER_KEY, SYNC_KEY, MemberPlace, MemberPorts, ServerPasswords
 from forebay_cli.local.ha.patroni_member import PatroniMember
 from forebay_cli.local.ha.patroni_program import unpack_patroni
 from forebay_cli.local.ha.patroni_rest import MemberState, ask_member, parse_member, read_sync_states
@@ -159,10 +159,13 @@ class HaCluster:
         """
         try:
             leader = self.leader()
+            sync = self.etcd.read(SYNC_KEY)
         except EtcdSilent as silent:
             return str(silent)
+        heirs = read_heirs(None if sync is None else sync.value)
         checks = self.haproxy.read_checks()
-        return find_trouble(leader, self.members(), checks, self.settings.durability) or self._try_to_write()
+        trouble = find_trouble(leader, self.members(), heirs, checks, self.settings.durability)
+        return trouble or self._try_to_write()
 
     def wait_healthy(self, timeout_s: float = 60.0) -> None:
         """Wait until all is well (find_trouble). Raises NotHealthy with what was missing, and the ends of the logs."""

@@ -6,6 +6,7 @@ import csv
 import io
 import os
 import shutil
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +48,14 @@ class Haproxy:
             return self.ask(path)[0] == 200
         except OSError:
             return False
+
+    def is_ready(self) -> bool:
+        """Tell whether Kubernetes would send clients here."""
+        return self.answers("/readyz")
+
+    def stop_softly(self) -> None:
+        """What the chart's preStop does: no new sessions, the old ones live on for drain.sessionSeconds."""
+        self.child.send(signal.SIGUSR1)
 
     def read_checks(self) -> dict[str, dict[str, bool]]:
         """Return for each of primary and replicas where clients are sent; empty when HAProxy does not answer."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -27,13 +28,25 @@ def join_members(members: Sequence[MemberState], sync_states: Mapping[str, str])
     )
 
 
+def read_heirs(sync: str | None) -> frozenset[str]:
+    """Return who may take over in a synchronous mode, from what Patroni stores; None = nothing is stored."""
+    names = json.loads(sync).get("sync_standby") if sync else None
+    return frozenset(names.split(",")) if names else frozenset()
+
+
 def find_trouble(
-    leader: str | None, members: Sequence[MemberState], checks: Checks, durability: Durability
+    leader: str | None,
+    members: Sequence[MemberState],
+    heirs: frozenset[str],
+    checks: Checks,
+    durability: Durability,
 ) -> str | None:
-    """Return the first thing that is not as it should be, for a person to read; None when all is well."""
-    return (
-        _judge_members(leader, members) or _judge_standby(members, durability) or _judge_checks(leader, members, checks)
-    )
+    """Return the first thing that is not as it should be, for a person to read; None when all is well.
+
+    heirs: see read_heirs().
+    """
+    trouble = _judge_members(leader, members) or _judge_standby(members, heirs, durability)
+    return trouble or _judge_checks(leader, members, checks)
 
 
 def _judge_members(leader: str | None, members: Sequence[MemberState]) -> str | None:
@@ -51,13 +64,16 @@ def _judge_members(leader: str | None, members: Sequence[MemberState]) -> str | 
     return None
 
 
-def _judge_standby(members: Sequence[MemberState], durability: Durability) -> str | None:
-    states = [each.sync_state for each in members if each.role is Role.REPLICA]
-    if durability is Durability.ASYNCHRONOUS or not states:
+def _judge_standby(members: Sequence[MemberState], heirs: frozenset[str], durability: Durability) -> str | None:
+    replicas = {each.name for each in members if each.role is Role.REPLICA}
+    if durability is Durability.ASYNCHRONOUS or not replicas:
         return None
-    if durability is Durability.QUORUM:
-        return None if set(states) == {"quorum"} else f"not every replica is in the quorum: {states}"
-    return None if states.count("sync") == 1 else f"there is no one synchronous standby: {states}"
+    is_quorum = durability is Durability.QUORUM
+    waited_for = {each.name for each in members if each.sync_state == ("quorum" if is_quorum else "sync")}
+    if len(waited_for) != (len(replicas) if is_quorum else 1):
+        return f"commits wait for {sorted(waited_for)} of {sorted(replicas)}"
+    # PostgreSQL waits for a standby a moment before Patroni lets it take over: a failover in between finds nobody.
+    return None if heirs == waited_for else f"commits wait for {sorted(waited_for)}, but {sorted(heirs)} may take over"
 
 
 def _judge_checks(leader: str | None, members: Sequence[MemberState], checks: Checks) -> str | None:

@@ -14,6 +14,8 @@ from forebay_cli.local.postgres_server import SUPERUSER
 SCOPE = "ha"
 NAMESPACE = "/forebay"
 LEADER_KEY = f"{NAMESPACE}/{SCOPE}/leader"
+SYNC_KEY = f"{NAMESPACE}/{SCOPE}/sync"
+"""Who may take over in a synchronous mode: JSON, with the names in sync_standby, comma-separated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
