@@ -24,10 +24,15 @@ PACKAGES = ("asyncpg", "confluent-kafka", "msgspec", "pgpq", "polars", "uvloop")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """Repeats of one figure."""
+    """Repeats of one figure. at_most: the goal that it is measured against; None: there is none.
+
+    about: how it was taken, for the page.
+    """
 
     values: Sequence[float]
     unit: str
+    at_most: float | None = None
+    about: str = ""
 
     def to_json(self) -> dict[str, object]:
         """Median, spread and count."""
@@ -37,10 +42,18 @@ class Metric:
             "max": round(max(self.values), 3),
             "n": len(self.values),
             "unit": self.unit,
+            **({} if self.at_most is None else {"at_most": self.at_most}),
         }
 
+    def judge(self) -> str:
+        """Whether the goal was met, in a word or two; nothing without a goal."""
+        if self.at_most is None:
+            return ""
+        met = sum(value <= self.at_most for value in self.values)
+        return "met" if met == len(self.values) else f"missed in {len(self.values) - met} of {len(self.values)}"
 
-def describe_environment(**more: object) -> dict[str, object]:
+
+def describe_environment(packages: Sequence[str] = PACKAGES, **more: object) -> dict[str, object]:
     """What the figures depend on besides the code."""
     memory_kb = int(Path("/proc/meminfo").read_text().split()[1])
     commit = subprocess.run(
@@ -50,38 +63,56 @@ def describe_environment(**more: object) -> dict[str, object]:
         "cpus": len(os.sched_getaffinity(0)),
         "memory_gib": round(memory_kb / 2**20, 1),
         "python": platform.python_version(),
-        "packages": {name: version(name) for name in PACKAGES},
+        "packages": {name: version(name) for name in packages},
         "date": datetime.now(UTC).date().isoformat(),
         "commit": commit.stdout.strip(),
         **more,
     }
 
 
-def write_results(name: str, title: str, environment: Mapping[str, object], metrics: Mapping[str, Metric]) -> Path:
-    """Store bench/results/NAME.json, and the page and plot made from it; returns the JSON's path."""
+def write_results(
+    name: str,
+    title: str,
+    environment: Mapping[str, object],
+    metrics: Mapping[str, Metric],
+    made_by: str | None = None,
+) -> Path:
+    """Store bench/results/NAME.json, and the page and plot made from it; returns the JSON's path.
+
+    made_by: the module of bench/ that measured, where its name is another.
+    """
     RESULTS.mkdir(parents=True, exist_ok=True)
     PAGES.mkdir(parents=True, exist_ok=True)
     body = {"environment": dict(environment), "metrics": {key: metric.to_json() for key, metric in metrics.items()}}
     file = RESULTS / f"{name}.json"
     file.write_text(json.dumps(body, indent=2) + "\n")
     (PAGES / f"{name}.svg").write_text(_plot(title, metrics))
-    (PAGES / f"{name}.md").write_text(_page(name, title, environment, metrics))
+    (PAGES / f"{name}.md").write_text(_page(name, made_by or name, title, environment, metrics))
     return file
 
 
-def _page(name: str, title: str, environment: Mapping[str, object], metrics: Mapping[str, Metric]) -> str:
+def _page(name: str, made_by: str, title: str, environment: Mapping[str, object], metrics: Mapping[str, Metric]) -> str:
+    has_goals = any(m.at_most is not None for m in metrics.values())
     rows = [
         f"| {key} | {_number(m, 'median')} | {_number(m, 'min')} | {_number(m, 'max')} | {len(m.values)} | {m.unit} |"
+        + (f" {_goal(m)} |" if has_goals else "")
         for key, m in metrics.items()
     ]
     facts = "\n".join(f"- {key}: {value}" for key, value in environment.items())
+    notes = "\n".join(f"- {key}: {m.about}" for key, m in metrics.items() if m.about)
+    goal, line = (" goal |", "---|") if has_goals else ("", "")
     return (
-        f"# {title}\n\nMade by `python -m bench.{name}`; the figures are in `bench/results/{name}.json`. "
+        f"# {title}\n\nMade by `python -m bench.{made_by}`; the figures are in `bench/results/{name}.json`. "
         "Variants of one run are interleaved: compare them with each other, not with another machine's.\n\n"
-        f"![{title}]({name}.svg)\n\n| metric | median | min | max | n | unit |\n|---|---|---|---|---|---|\n"
+        f"![{title}]({name}.svg)\n\n| metric | median | min | max | n | unit |{goal}\n|---|---|---|---|---|---|{line}\n"
         + "\n".join(rows)
+        + (f"\n\n## How each was taken\n\n{notes}" if notes else "")
         + f"\n\n## Environment\n\n{facts}\n"
     )
+
+
+def _goal(metric: Metric) -> str:
+    return "" if metric.at_most is None else f"≤ {metric.at_most:g}: {metric.judge()}"
 
 
 def _number(metric: Metric, which: str) -> str:
@@ -96,7 +127,7 @@ def _plot(title: str, metrics: Mapping[str, Metric]) -> str:
     y = 30
     for unit in dict.fromkeys(m.unit for m in metrics.values()):
         panel = {k: m for k, m in metrics.items() if m.unit == unit}
-        scale = 380 / max(max(m.values) for m in panel.values())
+        scale = 380 / (max(max(m.values) for m in panel.values()) or 1.0)
         parts.append(f'<text x="8" y="{y + 14}" font-weight="bold">{unit}</text>')
         y += 22
         for key, m in panel.items():

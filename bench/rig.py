@@ -122,10 +122,19 @@ def cpu_seconds(leaders: Sequence[int]) -> float:
 
 def peak_memory_mb(pid: int) -> float:
     """Highest resident set of one process so far, in MiB."""
+    return _read_memory_mb(pid, "VmHWM")
+
+
+def memory_mb(pid: int) -> float:
+    """Resident set of one process now, in MiB."""
+    return _read_memory_mb(pid, "VmRSS")
+
+
+def _read_memory_mb(pid: int, field: str) -> float:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
+        if line.startswith(f"{field}:"):
             return int(line.split()[1]) / 1024
-    raise RuntimeError(f"process {pid} has no VmHWM")
+    raise RuntimeError(f"process {pid} has no {field}")
 
 
 async def wait_for_rows(connection: asyncpg.Connection, rows: int, deadline_s: float) -> None:

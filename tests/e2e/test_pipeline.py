@@ -18,6 +18,7 @@ async def test_applied_pipeline_becomes_ready_and_writes_every_record_once(new_p
 
     pipeline.wait_condition("Ready", "True")
     await assert_exactly_once(pipeline)
+    pipeline.wait_condition("LagAvailable", "True")
     status = pipeline.status()
     assert status["selector"] == f"app.kubernetes.io/name=forebay-consumer,forebay.dev/pipeline={pipeline.name}"
     assert (status["replicas"], status["partitions"]) == (len(pipeline.running()), 6)

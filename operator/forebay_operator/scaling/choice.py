@@ -88,11 +88,9 @@ def choose(scaling: ScalingSpec, memory: Memory, seen: Evidence) -> Choice:
     return _follow_size(scaling, memory, seen)
 
 
-def _keep_bounds(scaling: ScalingSpec, _memory: Memory, seen: Evidence) -> Choice | None:
+def _keep_bounds(scaling: ScalingSpec, memory: Memory, seen: Evidence) -> Choice | None:
     n = seen.replicas
-    floor = scaling.min_replicas
-    if seen.lag is not None and seen.lag.partitions:
-        floor = min(floor, seen.lag.partitions)
+    floor = min(scaling.min_replicas, _count_partitions(memory, seen) or scaling.min_replicas)
     if n > scaling.max_replicas:
         to, field = scaling.max_replicas, "maxReplicas"
     elif n < floor:
@@ -102,6 +100,16 @@ def _keep_bounds(scaling: ScalingSpec, _memory: Memory, seen: Evidence) -> Choic
     why = f"{n} run and spec.scaling.{field} asks for {'at most' if to < n else 'at least'} {to}"
     clamp = Clamp(name=field[0].upper() + field[1:], before=n, after=to, why=why)
     return move(n, to, binding=clamp.name, because=why, would_change_if=f"{field} changes", clamps=(clamp,))
+
+
+def _count_partitions(memory: Memory, seen: Evidence) -> int | None:
+    """As last seen, while Kafka is silent: its silence must not make the group larger than it was let grow before."""
+    if seen.lag is not None:
+        return seen.lag.partitions
+    remembered = {partition for snapshot in memory.history for partition in snapshot.points} | memory.held_until.keys()
+    if remembered or memory.last_decision is None:
+        return len(remembered)
+    return memory.last_decision.terms.partitions
 
 
 def _wait_for_lag(_scaling: ScalingSpec, memory: Memory, seen: Evidence) -> Choice | None:

@@ -14,6 +14,7 @@ from forebay_operator.model import (
     GroupView,
     Memory,
     Observation,
+    Restored,
     ScaleTo,
     Verdict,
 )
@@ -250,6 +251,17 @@ def test_silent_kafka_is_held_first_and_blind_after_three_samples() -> None:
 
     held, dark = Verdict.HELD, Verdict.BLIND
     assert [plan.decision.verdict for plan in plans[5:]] == [held, held, held, dark, dark]
+
+
+def test_silent_kafka_does_not_raise_the_group_above_the_partitions_seen_before() -> None:
+    pipeline = build_pipeline(min_replicas=8, max_replicas=12)
+    silence = [blind(seen) for seen in flow(4, seconds=5, rate=100)]
+
+    plans, _ = run(pipeline, [*flow(4, seconds=20, rate=100), *silence])
+    restarted = replace(KNOWN, last_decision=plans[19].decision, restored=Restored(generation=0))
+    later, _ = run(pipeline, silence, restarted)
+
+    assert [plan.actions for plan in (*plans, *later)] == [()] * 30
 
 
 def test_two_complete_samples_come_before_any_change_after_silence() -> None:
