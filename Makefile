@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 ARGS ?=
+WHAT ?= write_path
 SIDE_BY_SIDE ?= 4
 IMAGE ?= forebay
 TAG ?= dev
@@ -40,8 +41,8 @@ manifests: $(READY) ## Writes what comes from charts and crds/: manifests/, READ
 	PYTHONPATH=tests $(BIN)/python tools/manifests.py
 	$(BIN)/python tools/api_reference.py
 
-bench: $(READY) ## The write path's throughput beside bare loops
-	$(BIN)/python -m bench.write_path $(ARGS)
+bench: $(READY) ## A measurement. WHAT=write_path: throughput beside bare loops. WHAT=operator_cost: the operator, on kind
+	PYTHONPATH=tests $(BIN)/python -m bench.$(WHAT) $(ARGS)
 
 image: ## Container images of the operator and the consumer. BASE, WHEELS, PYTHON: see tools/build_images.sh
 	BASE='$(BASE)' WHEELS='$(WHEELS)' PYTHON='$(PYTHON)' IMAGE='$(IMAGE)' TAG='$(TAG)' tools/build_images.sh

@@ -1,0 +1,83 @@
+"""Payments at an even rate that can be raised at a moment, which is noted."""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self
+
+from confluent_kafka import KafkaError, Message, Producer
+from forebay_cli.demo.payments import PaymentStream
+from forebay_cli.demo.producer import build_producer_config
+
+TICK_S = 0.01
+LINGER_MS = 5
+"""A step of the load must be seen in the topic at once."""
+FLUSH_S = 60.0
+
+
+class SteadyLoad:
+    """with SteadyLoad(...) as load: ...; sending ends with the block, when everything is delivered."""
+
+    def __init__(self, bootstrap: str, topic: str, *, rate: float, seed: int) -> None:
+        """rate: records/s."""
+        self._producer = Producer({**build_producer_config(bootstrap), "linger.ms": LINGER_MS})
+        self._topic, self._rate = topic, rate
+        self._stream = PaymentStream(seed, poison_fraction=0.0)
+        self._asked: float | None = None
+        self._stepped = threading.Event()
+        self._stepped_at = 0.0
+        self._ended = threading.Event()
+        self._errors: list[KafkaError] = []
+        self._thread = threading.Thread(target=self._run)
+        self.delivered = 0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def step(self, rate: float) -> float:
+        """From now on so many records/s; the time of the first of them, by time.monotonic()."""
+        self._stepped.clear()
+        self._asked = rate
+        self._stepped.wait(FLUSH_S)
+        return self._stepped_at
+
+    def stop(self) -> int:
+        """Send no more, and wait; returns how many were delivered. Raises RuntimeError if some were not."""
+        self._ended.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        if self._producer.flush(FLUSH_S) or self._errors:
+            raise RuntimeError(f"not everything was delivered: {self._errors[:3]}")
+        return self.delivered
+
+    def _run(self) -> None:
+        began, sent = time.monotonic(), 0
+        while not self._ended.is_set():
+            if self._asked is not None:
+                self._rate, self._asked = self._asked, None
+                began, sent = time.monotonic(), 0
+            due = int(self._rate * (time.monotonic() - began)) - sent
+            created_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+            for _ in range(due):
+                payment = self._stream.next_payment(created_at)
+                self._producer.produce(self._topic, payment.value, payment.key, on_delivery=self._note)
+            if due and not sent:
+                self._stepped_at = time.monotonic()
+                self._stepped.set()
+            sent += due
+            self._producer.poll(TICK_S)
+
+    def _note(self, error: KafkaError | None, _message: Message) -> None:
+        if error is not None:
+            self._errors.append(error)
+        else:
+            self.delivered += 1
