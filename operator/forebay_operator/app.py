@@ -122,7 +122,9 @@ class _Surroundings:
         self._telemetry = telemetry
         self._recorder = KubernetesRecorder(api, now=clock.now)
         self._lag = KafkaLag(KafkaClients(config.kafka_clients_dir).properties_for)
-        self.cluster = KubernetesCluster(api, image=image, namespaces=config.watch_namespaces, jitter=_draw)
+        self.cluster = KubernetesCluster(
+            api, image=image, now=clock.now, namespaces=config.watch_namespaces, jitter=_draw
+        )
         self._ports = Ports(
             cluster=self.cluster,
             lag=self._lag,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from forebay_api import wire
@@ -25,6 +26,9 @@ _ENDED = ("Succeeded", "Failed")
 _HARMLESS = ("ContainerCreating", "PodInitializing")
 """Reasons of a waiting container that every start has for a while."""
 
+_LOST_AFTER = timedelta(seconds=60)
+"""Past the end of its grace a pod is killed within seconds; one that stays longer is on a node that does not answer."""
+
 _MAX_CHARS = 300
 """Of a message from a container or the kubelet, in a condition."""
 
@@ -32,14 +36,15 @@ Json = Mapping[str, Any]
 
 
 def build_workload(
-    deployment: Json, pods: Sequence[Json], autoscalers: Sequence[Json], *, is_current: bool
+    deployment: Json, pods: Sequence[Json], autoscalers: Sequence[Json], *, is_current: bool, now: datetime
 ) -> Workload:
     """What the loop may know of a pipeline's Deployment.
 
-    pods: those that its selector finds. autoscalers: HorizontalPodAutoscalers of its namespace.
+    pods: those that its selector finds. autoscalers: HorizontalPodAutoscalers of its namespace. A pod that a dead node
+    cannot let go of, which can last until a person removes the node, is none of the consumers.
     """
     writer, writer_name = find_writer(deployment)
-    live = sorted((pod for pod in pods if _phase(pod) not in _ENDED), key=_name)
+    live = sorted((pod for pod in pods if _phase(pod) not in _ENDED and not _is_lost(pod, now)), key=_name)
     replicas = _replicas(deployment)
     return Workload(
         replicas=replicas,
@@ -60,6 +65,12 @@ def _name(thing: Json) -> str:
 
 def _phase(pod: Json) -> str | None:
     return (pod.get("status") or {}).get("phase")
+
+
+def _is_lost(pod: Json, now: datetime) -> bool:
+    """deletionTimestamp: when its grace ends."""
+    ends_at = pod["metadata"].get("deletionTimestamp")
+    return ends_at is not None and now - datetime.fromisoformat(ends_at) > _LOST_AFTER
 
 
 def _replicas(deployment: Json) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ class ClusterWorld:
 
     def start_operator(self, image: ConsumerImage = IMAGE) -> KubernetesCluster:
         """The adapter of an operator that has just started, and knows nothing."""
-        return KubernetesCluster(self.api, image=image, namespaces=(self.namespace,))
+        return KubernetesCluster(self.api, image=image, now=lambda: datetime.now(UTC), namespaces=(self.namespace,))
 
     async def create(self, kind: ResourceType, body: Json) -> Json:
         """Raises WriteConflict when it exists."""

@@ -111,7 +111,7 @@ class OperatorLives:
             body = await api.get(PIPELINES, self.namespace, self.name)
             pipeline = replace(parse_pipeline(body), uid=body["metadata"]["uid"])
             recorder = KubernetesRecorder(api, now=self.now)
-            cluster = KubernetesCluster(api, image=ConsumerImage(name="forebay-consumer:test"))
+            cluster = KubernetesCluster(api, image=ConsumerImage(name="forebay-consumer:test"), now=self.now)
             ports = Ports(cluster=cluster, lag=self.lag, consumers=self, recorder=recorder)
             status = body.get("status") or {}
             recorder.begin(pipeline, status)

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from forebay_api.v1alpha1 import Pipeline
 
@@ -61,7 +62,7 @@ class KubernetesCluster:
     """Runs the consumers of pipelines as Deployments.
 
     namespaces: those that list_pipelines() asks for; empty = all. jitter: 0..1, spreads the reads of many pipelines.
-    clock: seconds that only grow, the event loop's unless told.
+    now: aware UTC. clock: seconds that only grow, the event loop's unless told.
     """
 
     def __init__(
@@ -69,12 +70,14 @@ class KubernetesCluster:
         api: KubernetesApi,
         *,
         image: ConsumerImage,
+        now: Callable[[], datetime],
         namespaces: Sequence[str] = (),
         jitter: Callable[[], float] = lambda: 0.5,
         clock: Callable[[], float] = lambda: asyncio.get_running_loop().time(),
     ) -> None:
         self._api = api
         self._image = image
+        self._now = now
         self._namespaces = tuple(namespaces)
         self._jitter = jitter
         self._clock = clock
@@ -225,7 +228,7 @@ class KubernetesCluster:
         drift = _find_new_drift(look, render(pipeline, self._image)[-1], deployment) or look.others_drift
         if drift is not None:
             log.info("workload differs from the pipeline", extra={"pipeline": pipeline.key, "difference": drift})
-        return build_workload(deployment, pods, autoscalers, is_current=drift is None)
+        return build_workload(deployment, pods, autoscalers, is_current=drift is None, now=self._now())
 
     # --- before and after a write -----------------------------------------------------------------------------------
 

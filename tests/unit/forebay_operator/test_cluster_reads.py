@@ -14,6 +14,7 @@ from forebay_operator.kubernetes_cluster.paths import CONFIG_MAPS
 from forebay_operator.resources import Json
 from support.cluster_world import NAME, OBJECT, ClusterWorld, open_world
 from support.fake_kubernetes import LOST, FakeKubernetes, Request, count_down
+from support.pipeline_builders import START
 from support.rendering import IMAGE
 
 NAMESPACE = "bank"
@@ -26,7 +27,9 @@ class Rig:
         self.fake = fake
         self.world = world
         self.now_s = 1000.0
-        self.operator = KubernetesCluster(world.api, image=IMAGE, jitter=lambda: 0.5, clock=lambda: self.now_s)
+        self.operator = KubernetesCluster(
+            world.api, image=IMAGE, now=lambda: START, jitter=lambda: 0.5, clock=lambda: self.now_s
+        )
 
     async def count_requests(self, pipeline: Pipeline) -> int:
         """That one read makes."""

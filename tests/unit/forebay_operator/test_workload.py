@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,9 +13,12 @@ from support.kubernetes_objects import build_autoscaler, build_deployment, build
 
 Json = dict[str, Any]
 
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+"""When the grace of pods that leave ends."""
+
 
 def build(deployment: Json, *pods: Json, autoscalers: tuple[Json, ...] = ()) -> Workload:
-    return build_workload(deployment, pods, autoscalers, is_current=True)
+    return build_workload(deployment, pods, autoscalers, is_current=True, now=NOW)
 
 
 def test_a_deployment_at_rest_is_settled_and_has_no_problem() -> None:
@@ -75,6 +79,17 @@ def test_a_workload_with_anything_under_way_is_not_settled(deployment: Json, pod
 )
 def test_a_workload_with_nothing_under_way_is_settled(deployment: Json, pods: list[Json]) -> None:
     assert build(deployment, *pods).is_settled
+
+
+def test_a_pod_that_a_dead_node_cannot_let_go_of_is_no_consumer_and_holds_nothing_up() -> None:
+    pods = (build_pod("lost", leaves=True), build_pod("new"))
+    leaving, lost = (
+        build_workload(build_deployment(), pods, (), is_current=True, now=NOW + timedelta(seconds=late_s))
+        for late_s in (30, 90)
+    )
+
+    assert ([consumer.name for consumer in leaving.consumers], leaving.is_settled) == (["lost", "new"], False)
+    assert ([consumer.name for consumer in lost.consumers], lost.is_settled) == (["new"], True)
 
 
 TEMPLATE_ONLY: Json = {"f:spec": {"f:template": {}}}
