@@ -205,6 +205,7 @@ class _Program:
             timing=config.lease,
             now=clock.now,
         )
+        api.fence(lambda: self._election.is_leader)
         self._stop = stop
         self._unwatch = asyncio.Event()
         self._watching = asyncio.Event()

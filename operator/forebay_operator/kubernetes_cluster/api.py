@@ -23,7 +23,7 @@ from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.client.exceptions import ApiException
 
 from forebay_operator.errors import ClusterUnavailable, Fatal, Forbidden, NotFound, WriteConflict
-from forebay_operator.kubernetes_cluster.paths import Access, ResourceType, describe_request
+from forebay_operator.kubernetes_cluster.paths import LEASES, Access, ResourceType, describe_request
 from forebay_operator.workload import SCALER
 
 FIELD_MANAGER = "forebay"
@@ -58,6 +58,11 @@ def _ignore_request(_verb: str, _resource: str, _code: str) -> None:
     """For callers that count nothing."""
 
 
+def _always() -> bool:
+    """For programs without a leader."""
+    return True
+
+
 class KubernetesApi:
     """A connection pool to one API server. Use it as an async context manager.
 
@@ -68,7 +73,17 @@ class KubernetesApi:
     def __init__(self, *, kubeconfig: Path | None = None, count: CountRequest = _ignore_request) -> None:
         self._kubeconfig = kubeconfig
         self._count = count
+        self._may_write: Callable[[], bool] = _always
         self._client: ApiClient | None = None
+
+    def fence(self, may_write: Callable[[], bool]) -> None:
+        """From now on, write nothing but Leases while may_write() is false.
+
+        A leader that was frozen for longer than its Lease resumes in the middle of a pass, with the answer to its last
+        request at hand: its next write would be out before its tasks are cancelled, and an apply of what it once knew
+        undoes what its successor has applied.
+        """
+        self._may_write = may_write
 
     async def __aenter__(self) -> KubernetesApi:
         self._client = ApiClient(await _load_configuration(self._kubeconfig))
@@ -99,6 +114,8 @@ class KubernetesApi:
         where a person must act.
         """
         access = describe_request(method, path)
+        if method != "GET" and access.resource != LEASES.plural and not self._may_write():
+            raise ClusterUnavailable(f"{access}: not sent, since this replica leads no more")
         try:
             async with asyncio.timeout(timeout_s):
                 status, text = await self._exchange(method, path, query, body, content_type, timeout_s)

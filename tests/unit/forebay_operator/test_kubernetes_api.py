@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from forebay_operator.errors import ClusterUnavailable, Fatal, NotFound, WriteConflict
+from forebay_operator.errors import ClusterUnavailable, Fatal, Forbidden, NotFound, WriteConflict
 from forebay_operator.kubernetes_cluster.api import KubernetesApi
-from forebay_operator.kubernetes_cluster.paths import DEPLOYMENTS, PODS, describe_request
+from forebay_operator.kubernetes_cluster.paths import DEPLOYMENTS, LEASES, PODS, describe_request
 from support.fake_kubernetes import FakeKubernetes, write_kubeconfig
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -40,6 +40,27 @@ def answer(status: int, message: str) -> Handler:
     return handle
 
 
+async def test_fenced_writes_are_not_sent_but_reads_and_the_lease_are(tmp_path: Path) -> None:
+    sent = []
+
+    async def note(request: web.Request) -> web.Response:
+        sent.append((request.method, request.path.rpartition("/")[2]))
+        return web.json_response({})
+
+    async with serve(note, tmp_path) as kubeconfig, KubernetesApi(kubeconfig=kubeconfig) as api:
+        leads = True
+        api.fence(lambda: leads)
+        deployment = {"metadata": {"namespace": "bank", "name": "d"}}
+        await api.apply(DEPLOYMENTS, deployment)
+        leads = False
+        with pytest.raises(ClusterUnavailable, match="patch deployments d in bank: not sent"):
+            await api.apply(DEPLOYMENTS, deployment)
+        await api.get(DEPLOYMENTS, "bank", "e")
+        await api.request("PUT", LEASES.path("bank", "l"), body={})
+
+    assert sent == [("PATCH", "d"), ("GET", "e"), ("PUT", "l")]
+
+
 RBAC = 'pods is forbidden: User "u" cannot list resource "pods" in API group "" in the namespace "bank"'
 QUOTA = 'deployments "a" is forbidden: exceeded quota: q'
 
@@ -47,8 +68,8 @@ ANSWERS = [
     pytest.param(404, "gone", NotFound, "gone", id="not-found"),
     pytest.param(409, "the object has been modified", WriteConflict, "modified", id="conflict"),
     pytest.param(401, "Unauthorized", ClusterUnavailable, "does not accept the operator's token", id="unauthorized"),
-    pytest.param(403, RBAC, ClusterUnavailable, 'grant verb "list" on "pods" of API group ""', id="no-right"),
-    pytest.param(403, QUOTA, ClusterUnavailable, "exceeded quota: q$", id="admission-is-not-cured-by-rights"),
+    pytest.param(403, RBAC, Forbidden, 'grant verb "list" on "pods" of API group ""', id="no-right"),
+    pytest.param(403, QUOTA, Forbidden, "exceeded quota: q$", id="admission-is-not-cured-by-rights"),
     pytest.param(422, "spec.x: Invalid value", ClusterUnavailable, "spec.x: Invalid value", id="invalid"),
     pytest.param(429, "slow down", ClusterUnavailable, "429", id="too-many"),
     pytest.param(503, "starting", ClusterUnavailable, "503", id="not-ready"),
