@@ -143,7 +143,8 @@ class Fleet:
         place = self._places.get(key)
         if place is None or place.shown[0] != uid or place.shown[1] < version:
             self._accept(body)
-            self._places.setdefault(key, _Place()).shown = (uid, version)
+            if (place := self._places.get(key)) is not None:  # not that of one which is being deleted
+                place.shown = (uid, version)
 
     def gone(self, namespace: str, name: str, uid: str) -> None:
         """This resource does not exist any more. Of another uid: that of a predecessor, and no news."""

@@ -259,6 +259,20 @@ async def test_resync_starts_what_was_missed_and_stops_what_has_vanished() -> No
 
 
 @in_virtual_time
+async def test_nothing_is_kept_of_a_pipeline_that_is_shown_while_it_is_deleted() -> None:
+    world = FleetWorld()
+    async with leading(world):
+        world.fleet.seen(build_body(uid="a", version=1))
+        await world.begun.get()
+        world.fleet.seen(build_body(uid="a", version=2, deleted=True))
+        await until(lambda: world.forgotten == [KEY])
+        world.fleet.seen(build_body(uid="a", version=3, deleted=True))
+        world.fleet.gone(*KEY, "a")
+
+        assert not world.fleet._places
+
+
+@in_virtual_time
 async def test_pipelines_of_a_namespace_that_is_not_listed_go_on() -> None:
     world = FleetWorld(listed=[])
     async with leading(world):
