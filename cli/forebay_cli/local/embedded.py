@@ -65,7 +65,9 @@ def run_embedded(topic: str, options: EmbeddedOptions) -> Iterator[Embedded]:
         KafkaAdmin(kafka.bootstrap).create_topic(topic, options.partitions)
         _make_database(postgres, options.init_sql)
         parts = postgres.admin(DATABASE)
-        yield Embedded(bootstrap=kafka.bootstrap, database=parts, secret=_write_secret(folder / SECRET_NAME, parts))
+        yield Embedded(
+            bootstrap=kafka.bootstrap, database=parts, secret=write_secret(folder / SECRET_NAME, parts.secret)
+        )
     finally:
         kafka.stop()
         postgres.stop()
@@ -78,14 +80,3 @@ def _make_database(postgres: PostgresServer, init_sql: Path | None) -> None:
     postgres.create_database(DATABASE)
     if init_sql is not None:
         postgres.run_sql(init_sql.read_text(encoding="utf-8"), parts=postgres.admin(DATABASE))
-
-
-def _write_secret(folder: Path, parts: ConnectionParts) -> Path:
-    values = {
-        "host": parts.host,
-        "port": str(parts.port),
-        "dbname": parts.dbname,
-        "user": parts.user,
-        "password": parts.password,
-    }
-    return write_secret(folder, values)

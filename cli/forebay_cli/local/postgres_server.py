@@ -67,6 +67,12 @@ class ConnectionParts:
         return f"postgresql://{user}:{password}@{self.host}:{self.port}/{dbname}"
 
     @property
+    def secret(self) -> dict[str, str]:
+        """The parts as keys of the Secret that connectionSecretRef names; write_secret() makes a folder of it."""
+        named = {"host": self.host, "port": str(self.port), "dbname": self.dbname}
+        return named | {"user": self.user, "password": self.password}
+
+    @property
     def environment(self) -> dict[str, str]:
         """The parts as libpq's variables, for psql and the like."""
         return {

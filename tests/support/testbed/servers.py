@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from forebay_cli.local.downloads import choose_cache_folder
+from forebay_cli.local.ha.cluster import HaCluster
 from forebay_cli.local.kafka_server import KafkaServer
 from forebay_cli.local.kafka_settings import KafkaOptions
 from forebay_cli.local.postgres_server import ConnectionParts, PostgresOptions, PostgresServer
@@ -147,7 +148,7 @@ def create_topic(bootstrap: str, topic: str, partitions: int, settings: dict[str
     admin.create_topics([new])[topic].result(TOPIC_S)
 
 
-def create_database(server: PostgresServer, *, owner: bool = True) -> FreshDatabase:
+def create_database(server: PostgresServer | HaCluster, *, owner: bool = True) -> FreshDatabase:
     """Create an empty database and an ordinary role for it; owner as in DatabaseFactory."""
     name, password = unique_name("db"), secrets.token_urlsafe(12)
     server.create_role(name, password)
@@ -155,9 +156,8 @@ def create_database(server: PostgresServer, *, owner: bool = True) -> FreshDatab
         server.create_database(name, owner=name)
     else:
         server.create_database(name)
-    return FreshDatabase(
-        host="127.0.0.1", port=server.port, dbname=name, user=name, password=password, admin=server.admin(name)
-    )
+    admin = server.admin(name)
+    return FreshDatabase(host=admin.host, port=admin.port, dbname=name, user=name, password=password, admin=admin)
 
 
 def remove_server(server: KafkaServer | PostgresServer) -> None:

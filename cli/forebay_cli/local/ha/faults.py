@@ -56,14 +56,16 @@ class FaultKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """What was done. member: to whom, None = to all or to etcd. at_s: when, on time.monotonic()'s clock.
+    """What was done. member: to whom, None = to all or to etcd.
 
+    at_s, done_at_s: just before and just after, on time.monotonic()'s clock; in between a client may still succeed.
     tail: of lose_tail. count: sessions ended or connections taken.
     """
 
     kind: FaultKind
     member: str | None
     at_s: float
+    done_at_s: float
     tail: LostTail | None = None
     count: int | None = None
 
@@ -85,14 +87,14 @@ class HaFaults:
         at_s = time.monotonic()
         node.kill()
         self._expire_if(expire, node.name)
-        return Fault(kind=FaultKind.KILL_NODE, member=node.name, at_s=at_s)
+        return _report(FaultKind.KILL_NODE, node.name, at_s)
 
     def kill_postmaster(self, member: str | None = None) -> Fault:
         """Let PostgreSQL crash (SIGKILL); Patroni starts it again, or lets another take over."""
         node = self._choose(member)
         at_s = time.monotonic()
         node.kill_postmaster()
-        return Fault(kind=FaultKind.KILL_POSTMASTER, member=node.name, at_s=at_s)
+        return _report(FaultKind.KILL_POSTMASTER, node.name, at_s)
 
     def kill_patroni(self, member: str | None = None, *, expire: bool = True) -> Fault:
         """Leave PostgreSQL alone without Patroni (SIGKILL): a primary that nobody will demote."""
@@ -100,7 +102,7 @@ class HaFaults:
         at_s = time.monotonic()
         node.kill_patroni()
         self._expire_if(expire, node.name)
-        return Fault(kind=FaultKind.KILL_PATRONI, member=node.name, at_s=at_s)
+        return _report(FaultKind.KILL_PATRONI, node.name, at_s)
 
     def freeze_node(self, member: str | None = None, *, expire: bool = True) -> Fault:
         """Stop a node without a word (SIGSTOP): it comes back as a zombie when healed."""
@@ -108,7 +110,7 @@ class HaFaults:
         at_s = time.monotonic()
         node.freeze()
         self._expire_if(expire, node.name)
-        return Fault(kind=FaultKind.FREEZE_NODE, member=node.name, at_s=at_s)
+        return _report(FaultKind.FREEZE_NODE, node.name, at_s)
 
     def switchover(self, candidate: str | None = None) -> Fault:
         """Have the leader hand over in order, and wait for that; candidate: None = Patroni chooses."""
@@ -116,14 +118,14 @@ class HaFaults:
         at_s = time.monotonic()
         body = {"leader": node.name} | ({} if candidate is None else {"candidate": candidate})
         post(node.place.ports.rest, "switchover", body, CALL_S)
-        return Fault(kind=FaultKind.SWITCHOVER, member=node.name, at_s=at_s)
+        return _report(FaultKind.SWITCHOVER, node.name, at_s)
 
     def restart(self, member: str | None = None) -> Fault:
         """Restart PostgreSQL in order, and wait for that; the leader stays the leader."""
         node = self._choose(member)
         at_s = time.monotonic()
         post(node.place.ports.rest, "restart", {}, CALL_S)
-        return Fault(kind=FaultKind.RESTART, member=node.name, at_s=at_s)
+        return _report(FaultKind.RESTART, node.name, at_s)
 
     def reinit(self, member: str | None = None) -> Fault:
         """Have a replica throw its data away and copy the leader's; returns when it has begun."""
@@ -132,12 +134,12 @@ class HaFaults:
         at_s = time.monotonic()
         post(node.place.ports.rest, "reinitialize", {"force": True}, CALL_S)
         wait_until(lambda: node.postmaster() != before, CALL_S)
-        return Fault(kind=FaultKind.REINIT, member=node.name, at_s=at_s)
+        return _report(FaultKind.REINIT, node.name, at_s)
 
     def expire_leader(self) -> Fault:
         """Take the lock from the leader, who takes it back at once when it is well, or else loses it to another."""
         at_s = time.monotonic()
-        return Fault(kind=FaultKind.EXPIRE_LEADER, member=self._expire(None), at_s=at_s)
+        return _report(FaultKind.EXPIRE_LEADER, self._expire(None), at_s)
 
     def lose_tail(
         self, enough: Callable[[], bool] | None = None, *, wal_bytes: int = 64 * 1024, timeout_s: float = 10.0
@@ -154,14 +156,14 @@ class HaFaults:
         at_s = time.monotonic()
         node.kill()
         self._expire(node.name)
-        return Fault(kind=FaultKind.LOSE_TAIL, member=node.name, at_s=at_s, tail=tail)
+        return _report(FaultKind.LOSE_TAIL, node.name, at_s, tail=tail)
 
     def stop_all(self) -> Fault:
         """Lose every node at once (SIGKILL); etcd and HAProxy live."""
         at_s = time.monotonic()
         for node in self._cluster.nodes.values():
             node.kill()
-        return Fault(kind=FaultKind.STOP_ALL, member=None, at_s=at_s)
+        return _report(FaultKind.STOP_ALL, None, at_s)
 
     def start_all(self) -> None:
         """Start every node that does not run, without waiting."""
@@ -172,14 +174,14 @@ class HaFaults:
         """Stop etcd without a word (SIGSTOP): the primary steps down, unless settings.failsafe."""
         at_s = time.monotonic()
         self._cluster.etcd.freeze()
-        return Fault(kind=FaultKind.FREEZE_ETCD, member=None, at_s=at_s)
+        return _report(FaultKind.FREEZE_ETCD, None, at_s)
 
     def drop_replica(self, member: str | None = None) -> Fault:
         """Lose a replica with its data. None: the synchronous one, if there is one."""
         node = self._choose_replica(member)
         at_s = time.monotonic()
         node.remove()
-        return Fault(kind=FaultKind.DROP_REPLICA, member=node.name, at_s=at_s)
+        return _report(FaultKind.DROP_REPLICA, node.name, at_s)
 
     def fill_connections(self, member: str | None = None) -> Fault:
         """Take every connection that an ordinary role can have, and each that becomes free, until healed."""
@@ -189,14 +191,14 @@ class HaFaults:
         self._crowds.append(crowd)
         if not wait_until(crowd.has_filled, FILL_S):
             raise FaultImpossible(f"{node.name} still had connections to give after {FILL_S:.0f} s")
-        return Fault(kind=FaultKind.FILL_CONNECTIONS, member=node.name, at_s=at_s, count=crowd.size)
+        return _report(FaultKind.FILL_CONNECTIONS, node.name, at_s, count=crowd.size)
 
     def terminate_backends(self, member: str | None = None) -> Fault:
         """End every session but Patroni's, as an administrator does (57P01)."""
         node = self._choose(member)
         at_s = time.monotonic()
         count = int(self._cluster.run_sql(TERMINATE, parts=node.admin()))
-        return Fault(kind=FaultKind.TERMINATE_BACKENDS, member=node.name, at_s=at_s, count=count)
+        return _report(FaultKind.TERMINATE_BACKENDS, node.name, at_s, count=count)
 
     def cut_network(self, member: str | None = None, *, expire: bool = True) -> Fault:
         """Cut a member off from HAProxy, etcd and those who replicate from it; it goes on and knows nothing."""
@@ -204,7 +206,7 @@ class HaFaults:
         at_s = time.monotonic()
         self._network.cut(node.name)
         self._expire_if(expire, node.name)
-        return Fault(kind=FaultKind.CUT_NETWORK, member=node.name, at_s=at_s)
+        return _report(FaultKind.CUT_NETWORK, node.name, at_s)
 
     def slow_network(
         self, member: str | None = None, *, delay_s: float = 0.05, bytes_per_s: float | None = None
@@ -213,7 +215,7 @@ class HaFaults:
         node = self._choose(member)
         at_s = time.monotonic()
         self._network.slow(node.name, delay_s=delay_s, bytes_per_s=bytes_per_s)
-        return Fault(kind=FaultKind.SLOW_NETWORK, member=node.name, at_s=at_s)
+        return _report(FaultKind.SLOW_NETWORK, node.name, at_s)
 
     def heal(self) -> None:
         """Undo everything that was done, without waiting for the effect: cluster.wait_healthy() does."""
@@ -266,3 +268,9 @@ class HaFaults:
         sql = "CREATE ROLE :\"name\" LOGIN PASSWORD :'password';"
         self._cluster.run_sql(sql, parts=admin, variables={"name": name, "password": password})
         return ConnectionParts(host=admin.host, port=admin.port, dbname=admin.dbname, user=name, password=password)
+
+
+def _report(
+    kind: FaultKind, member: str | None, at_s: float, *, tail: LostTail | None = None, count: int | None = None
+) -> Fault:
+    return Fault(kind=kind, member=member, at_s=at_s, done_at_s=time.monotonic(), tail=tail, count=count)
