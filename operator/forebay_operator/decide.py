@@ -34,6 +34,9 @@ from forebay_operator.restart import find_shown
 from forebay_operator.scaling.choice import Choice, choose, hold, move
 from forebay_operator.scaling.evidence import Evidence, weigh
 
+SUSPENDED = "Suspended"
+"""binding of a decision that spec.suspend made: its from_replicas are those to resume with."""
+
 
 def decide(pipeline: Pipeline, memory: Memory, seen: Observation, now: datetime) -> tuple[Plan, Memory]:
     """Choose what to do about one pipeline.
@@ -53,11 +56,12 @@ def decide(pipeline: Pipeline, memory: Memory, seen: Observation, now: datetime)
         choice = _restrain(spec.scaling, evidence, choose(spec.scaling, after, evidence))
         after, shown = find_shown(pipeline, after, evidence, choice)
     actions = _actions(spec.scaling, workload, choice, takes_over)
-    decision = shown or _decision(spec, evidence, choice)
+    resume_to = _resume_to(spec, after, evidence)
+    decision = shown or _decision(spec, evidence, choice, resume_to)
     is_yielding = conflict is not None and not spec.suspend
     after = replace(
         after,
-        resume_to=_resume_to(spec, after, evidence),
+        resume_to=resume_to,
         ordered=memory.ordered if is_yielding else _ordered(workload, actions),
         had_rival=workload.rival is not None,
         restored=after.restored if shown else None,
@@ -77,6 +81,7 @@ def keep_order(before: Memory, after: Memory, plan: Plan, outcomes: Sequence[Out
 def _create(pipeline: Pipeline, memory: Memory, now: datetime) -> tuple[Plan, Memory]:
     """Nothing runs yet: create it with the fewest consumers that may run; the next passes size it."""
     start = _start_replicas(pipeline.spec)
+    resume_to = _start_replicas(replace(pipeline.spec, suspend=False)) if pipeline.spec.suspend else None
     decision = Decision(
         time=now,
         from_replicas=0,
@@ -90,7 +95,7 @@ def _create(pipeline: Pipeline, memory: Memory, now: datetime) -> tuple[Plan, Me
         would_change_if="the first samples show what is needed",
     )
     actions = (ApplyWorkload(), ScaleTo(replicas=start))
-    after = replace(memory, ordered=start, had_rival=False, restored=None, last_decision=decision)
+    after = replace(memory, resume_to=resume_to, ordered=start, had_rival=False, restored=None, last_decision=decision)
     return Plan(decision=decision, actions=actions), after
 
 
@@ -110,7 +115,7 @@ def _order(
     n = seen.replicas
     if spec.suspend:
         because = "spec.suspend is true"
-        choice = move(n, 0, binding="Suspended", because=because, would_change_if="spec.suspend is false")
+        choice = move(n, 0, binding=SUSPENDED, because=because, would_change_if="spec.suspend is false")
         return replace(choice, is_order=True)
     if conflict is not None:
         return hold(seen, binding="Conflict", because=conflict.message, would_change_if=conflict.ends_if)
@@ -196,12 +201,13 @@ def _ordered(workload: Workload, actions: Sequence[Action]) -> int:
     return next((action.replicas for action in actions if isinstance(action, ScaleTo)), workload.replicas)
 
 
-def _decision(spec: PipelineSpec, seen: Evidence, choice: Choice) -> Decision:
+def _decision(spec: PipelineSpec, seen: Evidence, choice: Choice, resume_to: int | None) -> Decision:
+    """resume_to: shown as the number before, while suspended: it has to outlast a restart, which knows the status only."""
     observing = spec.scaling.mode is ScalingMode.OBSERVE and not choice.is_order
     prefix = "only observing: " if observing and choice.replicas != seen.replicas else ""
     return Decision(
         time=seen.now,
-        from_replicas=seen.replicas,
+        from_replicas=resume_to if spec.suspend and resume_to else seen.replicas,
         to_replicas=choice.replicas,
         verdict=choice.verdict,
         binding=choice.binding,

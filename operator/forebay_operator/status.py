@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from forebay_operator.conflict import RIVAL
+from forebay_operator.decide import SUSPENDED
 from forebay_operator.model import (
     Capacity,
     CapacitySource,
@@ -131,6 +132,7 @@ def memory_from_status(status: Mapping[str, Any]) -> Memory:
     return Memory(
         capacity=_read(status.get("capacity"), capacity_from_plain),
         ordered=ordered if isinstance(ordered, int) else None,
+        resume_to=decision.from_replicas or None if decision is not None and decision.binding == SUSPENDED else None,
         had_rival=any(_is_rivalry(condition) for condition in conditions),
         restored=Restored(generation=int(generation or 0)) if is_restored else None,
         last_decision=decision,

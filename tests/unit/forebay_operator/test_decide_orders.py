@@ -13,6 +13,8 @@ from forebay_operator.model import (
     Observation,
     ScaleTo,
 )
+from forebay_operator.report import build_report
+from forebay_operator.status import memory_from_status, to_status
 from support.decisions import FLOOD_1, KNOWN, QUIET_4, flow, last, run, without_partition
 from support.pipeline_builders import START, blind, build_observation, build_pipeline, build_state
 
@@ -142,6 +144,27 @@ def test_resumed_pipeline_gets_back_the_consumers_it_had(mode: ScalingMode) -> N
     plan = run(build_pipeline(mode=mode), idle(0, seconds=1, first_s=4), memory)[0][-1]
 
     assert (plan.decision.binding, plan.actions) == ("Resumed", (ScaleTo(replicas=4),))
+
+
+@pytest.mark.parametrize("mode", [ScalingMode.ENFORCE, ScalingMode.OBSERVE, ScalingMode.PAUSED])
+def test_resumed_pipeline_gets_them_back_from_an_operator_that_was_restarted_meanwhile(mode: ScalingMode) -> None:
+    suspended, seen = build_pipeline(mode=mode, suspend=True), [QUIET_4[0], *idle(0, seconds=3)]
+    plans, memory = run(suspended, seen)
+    report = build_report(suspended, memory, memory, seen[-1], plans[-1], (), START)
+
+    after = memory_from_status(to_status(report))
+    plan = run(build_pipeline(mode=mode), idle(0, seconds=1, first_s=4), after)[0][-1]
+
+    assert (plan.decision.binding, plan.actions) == ("Resumed", (ScaleTo(replicas=4),))
+
+
+def test_pipeline_that_was_made_suspended_begins_in_every_mode_when_it_is_not_any_more() -> None:
+    made = replace(idle(0, seconds=1)[0], workload=None)
+    _, memory = run(build_pipeline(mode=ScalingMode.PAUSED, suspend=True), [made, *idle(0, seconds=3)], Memory())
+
+    plan = run(build_pipeline(mode=ScalingMode.PAUSED), idle(0, seconds=1, first_s=4), memory)[0][-1]
+
+    assert plan.actions == (ScaleTo(replicas=1),)
 
 
 def test_decision_says_what_it_saw_in_numbers() -> None:
