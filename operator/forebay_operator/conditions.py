@@ -34,7 +34,7 @@ def build_conditions(
     """All conditions, in the order in which people read them. `since` moves to `now` when a status changes."""
     sink, lost = _sink_ready(seen), _data_lost(seen)
     answers = {
-        ConditionType.READY: _ready(pipeline, seen, sink, lost),
+        ConditionType.READY: _ready(pipeline, memory, seen, sink, lost, plan.decision.terms.lag_records),
         ConditionType.SCALING: _scaling(pipeline, plan, outcomes),
         ConditionType.LAG_AVAILABLE: _lag_available(memory, seen),
         ConditionType.SINK_READY: sink,
@@ -55,7 +55,9 @@ def _states(seen: Observation) -> Iterable[ConsumerState]:
     return (view.state for view in seen.consumers if view.state is not None)
 
 
-def _ready(pipeline: Pipeline, seen: Observation, sink: _Answer, lost: _Answer) -> _Answer:
+def _ready(
+    pipeline: Pipeline, memory: Memory, seen: Observation, sink: _Answer, lost: _Answer, lag_records: int | None
+) -> _Answer:
     """Whether records reach the table, or would if there were any."""
     workload = seen.workload
     if pipeline.spec.suspend:
@@ -72,7 +74,7 @@ def _ready(pipeline: Pipeline, seen: Observation, sink: _Answer, lost: _Answer) 
     if workload.problem is not None:
         return ConditionStatus.FALSE, "ConsumersFailing", workload.problem
     if not workload.consumers:
-        return _ready_without_consumers(workload.replicas)
+        return _ready_without_consumers(workload.replicas, memory, seen, lag_records)
     silent = sum(1 for view in seen.consumers if view.state is None)
     if silent:
         return ConditionStatus.UNKNOWN, "ConsumersSilent", f"{silent} of {len(seen.consumers)} consumers did not answer"
@@ -81,9 +83,14 @@ def _ready(pipeline: Pipeline, seen: Observation, sink: _Answer, lost: _Answer) 
     return ConditionStatus.TRUE, "Running", f"{len(workload.consumers)} of {workload.replicas} consumers run"
 
 
-def _ready_without_consumers(replicas: int) -> _Answer:
+def _ready_without_consumers(replicas: int, memory: Memory, seen: Observation, lag_records: int | None) -> _Answer:
+    """An unknown lag is not none: whoever sleeps while Kafka cannot be asked is not woken, whatever arrives."""
     if replicas:
         return ConditionStatus.FALSE, "Starting", f"0 of {replicas} consumers run"
+    if seen.lag is None and memory.lag_misses > SILENT_MISSES:
+        return ConditionStatus.UNKNOWN, "LagUnknown", "no consumer runs, and whether one is needed is not known"
+    if seen.lag is not None and lag_records:
+        return ConditionStatus.FALSE, "NoConsumers", "records wait and no consumer runs"
     return ConditionStatus.TRUE, "Idle", "no consumer runs because none is needed"
 
 

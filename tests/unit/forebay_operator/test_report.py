@@ -59,7 +59,17 @@ TRUE, FALSE, UNKNOWN = ConditionStatus.TRUE, ConditionStatus.FALSE, ConditionSta
     ("pipeline", "seen", "kind", "status", "reason"),
     [
         pytest.param(build_pipeline(), seen_with(build_state()), "Ready", TRUE, "Running", id="ready"),
-        pytest.param(build_pipeline(min_replicas=0), seen_with(), "Ready", TRUE, "Idle", id="ready-without-need"),
+        pytest.param(
+            build_pipeline(min_replicas=0),
+            build_observation(0, [(1_000, 1_000)] * 4, at_s=0),
+            "Ready",
+            TRUE,
+            "Idle",
+            id="ready-without-need",
+        ),
+        pytest.param(
+            build_pipeline(mode=ScalingMode.PAUSED), seen_with(), "Ready", FALSE, "NoConsumers", id="nobody-serves"
+        ),
         pytest.param(
             build_pipeline(suspend=True), seen_with(build_state()), "Ready", FALSE, "Suspended", id="suspended"
         ),
@@ -124,6 +134,19 @@ def test_condition_has_status_and_reason(
 
     assert (found.status, found.reason) == (status, reason)
     assert found.message
+
+
+def test_sleeping_pipeline_whose_lag_cannot_be_read_is_not_said_to_be_idle() -> None:
+    asleep = build_observation(0, [(1_000, 1_000)] * 4, at_s=0)
+    unknown = replace(asleep, lag=None, lag_problem=BLIND.lag_problem)
+
+    first, fifth = (report_on(build_pipeline(min_replicas=0), [asleep, *[unknown] * n]) for n in (1, 5))
+
+    assert condition(first, ConditionType.READY).reason == "Idle"
+    assert (condition(fifth, ConditionType.READY).status, condition(fifth, ConditionType.READY).reason) == (
+        UNKNOWN,
+        "LagUnknown",
+    )
 
 
 def test_lag_stays_available_for_three_silent_samples() -> None:
