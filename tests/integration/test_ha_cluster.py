@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from forebay_cli.local.deadlines import wait_until
 from forebay_cli.local.ha.cluster import HaCluster
-from forebay_cli.local.ha.faults import HaFaults
+from forebay_cli.local.ha.faults import Expiry, HaFaults
 from forebay_cli.local.ha.patroni_rest import Role
 from forebay_cli.local.ha.primary_watch import PrimaryWatch
 from forebay_cli.local.ha.settings import Durability, HaSettings
@@ -119,6 +119,7 @@ def test_two_clusters_side_by_side_lose_their_standbys_and_only_the_strict_one_w
         assert watches[1].wait_writable(dropped[1], 3 * settings[1].timing.loop_wait_s) is None
         HaFaults(strict).heal()
         assert watches[1].wait_writable(dropped[1], DEADLINE_S), "strict goes on with the first standby"
+        assert not watches[1].outages()[-1].failed, "its commit waited, nothing broke"
 
 
 def test_kill_of_the_program_that_started_a_cluster_leaves_nothing_behind() -> None:
@@ -139,5 +140,5 @@ def test_kill_of_the_program_that_started_a_cluster_leaves_nothing_behind() -> N
 def _drop_standbys(cluster: HaCluster) -> float:
     """Kill all but the leader; return when the last was dead."""
     leader = cluster.leader()
-    faults = [HaFaults(cluster).kill_node(name, expire=False) for name in cluster.nodes if name != leader]
+    faults = [HaFaults(cluster).kill_node(name, expire=Expiry.NEVER) for name in cluster.nodes if name != leader]
     return max(each.done_at_s for each in faults)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from forebay_cli.local.deadlines import wait_until
 from forebay_cli.local.ha.cluster import HaCluster
+from forebay_cli.local.ha.faults import Expiry
 from forebay_cli.local.ha.patroni_config import LEADER_KEY
 from forebay_cli.local.ha.patroni_rest import Role
 from forebay_cli.local.ha.settings import FAST, HaSettings
@@ -50,8 +51,9 @@ def test_killed_node_is_replaced_before_its_lock_would_have_expired(rig: Rig) ->
 
 
 def test_watch_tells_when_the_primary_was_lost_and_found(rig: Rig) -> None:
-    fault = rig.faults.kill_node()
+    fault = rig.faults.kill_node(expire=Expiry.WHEN_NOTICED)
 
+    assert not rig.cluster.haproxy.read_checks()["primary"][str(fault.member)]
     writable_at_s = rig.watch.wait_writable(fault.done_at_s, DEADLINE_S)
     outage = rig.watch.outages()[0]
     assert outage.failed

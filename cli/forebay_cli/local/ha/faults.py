@@ -1,7 +1,7 @@
 """What can happen to a cluster, each as a verb, and heal() for all of them.
 
-A verb returns what it did. `expire` gives the leader's lock up at once, as the passing of Patroni's ttl would: a killed
-node then costs less than a second instead of 20.
+A verb returns what it did. `expire` says when the leader's lock is given up, as the passing of Patroni's ttl would do
+it: a killed node then costs a second instead of 20.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from enum import StrEnum
 from forebay_cli.local.deadlines import wait_until
 from forebay_cli.local.ha.cluster import HaCluster
 from forebay_cli.local.ha.crowd import Crowd
+from forebay_cli.local.ha.health import PRIMARY
 from forebay_cli.local.ha.network import Network
 from forebay_cli.local.ha.patroni_config import LEADER_KEY
 from forebay_cli.local.ha.patroni_member import PatroniMember
@@ -26,11 +27,24 @@ from forebay_cli.local.server_errors import ServerError
 CALL_S = 60.0
 """Deadline of what Patroni is asked to do: a switchover takes 3 s, a restart 2 s."""
 FILL_S = 30.0
+NOTICE_S = 10.0
+"""How long HAProxy may take to find a member gone: a second and a half, on a free machine."""
 TERMINATE = """
     SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
     WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND application_name NOT LIKE 'Patroni%';
 """
 """Patroni's own sessions are left alone: without them it would doubt its server."""
+
+
+class Expiry(StrEnum):
+    """When the lock of a leader that was lost is given up."""
+
+    AT_ONCE = "at-once"
+    """Before HAProxy has marked the old primary down: for up to a second it refuses every second connection."""
+    WHEN_NOTICED = "when-noticed"
+    """As soon as HAProxy has; as in the field, but without the wait."""
+    NEVER = "never"
+    """Patroni's ttl has to pass."""
 
 
 class FaultKind(StrEnum):
@@ -81,12 +95,12 @@ class HaFaults:
         self._cluster = cluster
         self._crowds: list[Crowd] = []
 
-    def kill_node(self, member: str | None = None, *, expire: bool = True) -> Fault:
+    def kill_node(self, member: str | None = None, *, expire: Expiry = Expiry.AT_ONCE) -> Fault:
         """Lose a node: Patroni and PostgreSQL at once (SIGKILL)."""
         node = self._choose(member)
         at_s = time.monotonic()
         node.kill()
-        self._expire_if(expire, node.name)
+        self._give_up_lock(expire, node.name)
         return _report(FaultKind.KILL_NODE, node.name, at_s)
 
     def kill_postmaster(self, member: str | None = None) -> Fault:
@@ -96,20 +110,20 @@ class HaFaults:
         node.kill_postmaster()
         return _report(FaultKind.KILL_POSTMASTER, node.name, at_s)
 
-    def kill_patroni(self, member: str | None = None, *, expire: bool = True) -> Fault:
+    def kill_patroni(self, member: str | None = None, *, expire: Expiry = Expiry.AT_ONCE) -> Fault:
         """Leave PostgreSQL alone without Patroni (SIGKILL): a primary that nobody will demote."""
         node = self._choose(member)
         at_s = time.monotonic()
         node.kill_patroni()
-        self._expire_if(expire, node.name)
+        self._give_up_lock(expire, node.name)
         return _report(FaultKind.KILL_PATRONI, node.name, at_s)
 
-    def freeze_node(self, member: str | None = None, *, expire: bool = True) -> Fault:
+    def freeze_node(self, member: str | None = None, *, expire: Expiry = Expiry.AT_ONCE) -> Fault:
         """Stop a node without a word (SIGSTOP): it comes back as a zombie when healed."""
         node = self._choose(member)
         at_s = time.monotonic()
         node.freeze()
-        self._expire_if(expire, node.name)
+        self._give_up_lock(expire, node.name)
         return _report(FaultKind.FREEZE_NODE, node.name, at_s)
 
     def switchover(self, candidate: str | None = None) -> Fault:
@@ -142,12 +156,17 @@ class HaFaults:
         return _report(FaultKind.EXPIRE_LEADER, self._expire(None), at_s)
 
     def lose_tail(
-        self, enough: Callable[[], bool] | None = None, *, wal_bytes: int = 64 * 1024, timeout_s: float = 10.0
+        self,
+        enough: Callable[[], bool] | None = None,
+        *,
+        wal_bytes: int = 64 * 1024,
+        timeout_s: float = 10.0,
+        expire: Expiry = Expiry.AT_ONCE,
     ) -> Fault:
         """Lose the leader, and with it whatever it acknowledges from now on until `enough`.
 
         No replica gets anything any more; once enough() holds (None: once the WAL has grown by wal_bytes), at the
-        latest after timeout_s, the node is killed and its lock expires. In a synchronous mode nothing is acknowledged
+        latest after timeout_s, the node is killed. In a synchronous mode nothing is acknowledged
         meanwhile: commits wait, and their outcome is unknown. fault.tail says what happened.
         """
         node = self._choose(None)
@@ -155,7 +174,7 @@ class HaFaults:
         tail = cutter.cut(enough, wal_bytes, timeout_s)
         at_s = time.monotonic()
         node.kill()
-        self._expire(node.name)
+        self._give_up_lock(expire, node.name)
         return _report(FaultKind.LOSE_TAIL, node.name, at_s, tail=tail)
 
     def stop_all(self) -> Fault:
@@ -200,12 +219,12 @@ class HaFaults:
         count = int(self._cluster.run_sql(TERMINATE, parts=node.admin()))
         return _report(FaultKind.TERMINATE_BACKENDS, node.name, at_s, count=count)
 
-    def cut_network(self, member: str | None = None, *, expire: bool = True) -> Fault:
+    def cut_network(self, member: str | None = None, *, expire: Expiry = Expiry.AT_ONCE) -> Fault:
         """Cut a member off from HAProxy, etcd and those who replicate from it; it goes on and knows nothing."""
         node = self._choose(member)
         at_s = time.monotonic()
         self._network.cut(node.name)
-        self._expire_if(expire, node.name)
+        self._give_up_lock(expire, node.name)
         return _report(FaultKind.CUT_NETWORK, node.name, at_s)
 
     def slow_network(
@@ -250,8 +269,11 @@ class HaFaults:
         chosen = min(replicas, key=lambda each: each.sync_state != "sync")
         return self._cluster.nodes[chosen.name]
 
-    def _expire_if(self, expire: bool, member: str) -> None:
-        if expire:
+    def _give_up_lock(self, expire: Expiry, member: str) -> None:
+        if expire is Expiry.WHEN_NOTICED:
+            haproxy = self._cluster.haproxy
+            wait_until(lambda: not haproxy.read_checks().get(PRIMARY, {}).get(member, False), NOTICE_S)
+        if expire is not Expiry.NEVER:
             self._expire(member)
 
     def _expire(self, member: str | None) -> str | None:
