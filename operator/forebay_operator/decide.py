@@ -79,16 +79,21 @@ def keep_order(before: Memory, after: Memory, plan: Plan, outcomes: Sequence[Out
 
 
 def _create(pipeline: Pipeline, memory: Memory, now: datetime) -> tuple[Plan, Memory]:
-    """Nothing runs yet: create it with the fewest consumers that may run; the next passes size it."""
-    start = _start_replicas(pipeline.spec)
-    resume_to = _start_replicas(replace(pipeline.spec, suspend=False)) if pipeline.spec.suspend else None
+    """Nothing runs, or no more: create it with what was ordered before, else with the fewest that may run."""
+    start = _start_replicas(pipeline.spec, memory)
+    resume_to = None
+    if pipeline.spec.suspend:
+        resume_to = memory.resume_to or _start_replicas(replace(pipeline.spec, suspend=False), memory)
+    because = f"the workload was removed by somebody else; {memory.ordered} had been ordered"
+    if not memory.ordered:
+        because = "suspended from the start" if pipeline.spec.suspend else "the pipeline is new"
     decision = Decision(
         time=now,
         from_replicas=0,
         to_replicas=start,
         verdict=Verdict.SCALING_UP if start else Verdict.STEADY,
         binding="Created",
-        because="suspended from the start" if pipeline.spec.suspend else "the pipeline is new",
+        because=because,
         terms=Terms(),
         clamps=(),
         next_evaluation_s=pipeline.spec.scaling.timing.sample_s,
@@ -99,13 +104,13 @@ def _create(pipeline: Pipeline, memory: Memory, now: datetime) -> tuple[Plan, Me
     return Plan(decision=decision, actions=actions), after
 
 
-def _start_replicas(spec: PipelineSpec) -> int:
-    """The fewest consumers that may run, or what a person has ordered."""
+def _start_replicas(spec: PipelineSpec, memory: Memory) -> int:
+    """What a person has ordered, or the operator before the workload was removed, or the fewest that may run."""
     if spec.suspend:
         return 0
     if spec.scaling.mode is ScalingMode.MANUAL:
         return spec.scaling.replicas
-    return min(max(1, spec.scaling.min_replicas), spec.scaling.max_replicas)
+    return min(max(1, spec.scaling.min_replicas, memory.ordered or 0), spec.scaling.max_replicas)
 
 
 def _order(
@@ -122,7 +127,7 @@ def _order(
     if workload.writer is ReplicasWriter.NOBODY and n != memory.ordered:
         because = "the workload was made, and was not given its number of consumers yet"
         until = "the first samples show what is needed"
-        choice = move(n, _start_replicas(spec), binding="Created", because=because, would_change_if=until)
+        choice = move(n, _start_replicas(spec, memory), binding="Created", because=because, would_change_if=until)
         return replace(choice, is_order=True)
     if not n and memory.resume_to and spec.scaling.mode is not ScalingMode.MANUAL:
         because = f"spec.suspend is false again; {memory.resume_to} ran before"

@@ -158,6 +158,18 @@ def test_resumed_pipeline_gets_them_back_from_an_operator_that_was_restarted_mea
     assert (plan.decision.binding, plan.actions) == ("Resumed", (ScaleTo(replicas=4),))
 
 
+@pytest.mark.parametrize("mode", [ScalingMode.ENFORCE, ScalingMode.OBSERVE, ScalingMode.PAUSED])
+def test_removed_workload_is_made_again_with_the_consumers_it_had(mode: ScalingMode) -> None:
+    pipeline = build_pipeline(mode=mode)
+    _, memory = run(pipeline, QUIET_4[:1])
+    removed = replace(QUIET_4[1], workload=None, consumers=())
+
+    plans, memory = run(pipeline, [removed], memory)
+
+    assert plans[0].actions == (ApplyWorkload(), ScaleTo(replicas=4))
+    assert "removed by somebody else; 4 had been ordered" in plans[0].decision.because
+
+
 def test_pipeline_that_was_made_suspended_begins_in_every_mode_when_it_is_not_any_more() -> None:
     made = replace(idle(0, seconds=1)[0], workload=None)
     _, memory = run(build_pipeline(mode=ScalingMode.PAUSED, suspend=True), [made, *idle(0, seconds=3)], Memory())
