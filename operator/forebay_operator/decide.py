@@ -207,7 +207,7 @@ def _ordered(workload: Workload, actions: Sequence[Action]) -> int:
 
 
 def _decision(spec: PipelineSpec, seen: Evidence, choice: Choice, resume_to: int | None) -> Decision:
-    """resume_to: shown as the number before, while suspended: it has to outlast a restart, which knows the status only."""
+    """resume_to: shown as the number before, while suspended: a restarted operator knows only what is shown."""
     observing = spec.scaling.mode is ScalingMode.OBSERVE and not choice.is_order
     prefix = "only observing: " if observing and choice.replicas != seen.replicas else ""
     return Decision(
