@@ -22,7 +22,7 @@ from forebay_operator.clock import SystemClock
 from forebay_operator.config import Config
 from forebay_operator.consumer_state import HttpConsumerReader
 from forebay_operator.errors import Fatal, NotFound, Retryable
-from forebay_operator.fleet import Fleet, Loop
+from forebay_operator.fleet import FIRST_PAUSE_S, Fleet, Loop
 from forebay_operator.handlers import watch
 from forebay_operator.http_server import serve_http
 from forebay_operator.kafka_clients import KafkaClients
@@ -165,9 +165,11 @@ class _Surroundings:
             problem=str(problem),
         )
 
-    def count_restart(self, namespace: str, name: str) -> None:
-        """The log has the rest."""
+    async def record_defect(self, pipeline: Pipeline, defect: Exception) -> None:
+        """One Event for those in a row; the log has the rest."""
         self._telemetry.on_restart()
+        problem = Retryable(f"a defect of the operator, {type(defect).__name__}: its log has the traceback")
+        await self._recorder.record_problem(pipeline, problem, FIRST_PAUSE_S)
 
     def forget(self, namespace: str, name: str) -> None:
         """Its metrics, its connections, what was read of it."""

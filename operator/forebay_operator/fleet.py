@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -86,8 +87,9 @@ class Surroundings(Protocol):
         """Tell its owner that it cannot be followed; called again and again while it is so. Raises Retryable,
         PipelineGone."""
 
-    def count_restart(self, namespace: str, name: str) -> None:
-        """A loop failed and will begin again."""
+    async def record_defect(self, pipeline: Pipeline, defect: Exception) -> None:
+        """A loop failed and will begin again: count it, and tell the pipeline's owner, whose status stays as it was.
+        Raises Retryable, PipelineGone."""
 
     def forget(self, namespace: str, name: str) -> None:
         """The pipeline is gone, and its loop has ended."""
@@ -293,9 +295,11 @@ class Fleet:
         except (Retryable, Fatal) as e:
             log.warning("pipeline cannot be served", extra={"pipeline": "/".join(key), "error": repr(e)})
             return False
-        except Exception:
-            self._around.count_restart(*key)
+        except Exception as e:
             log.exception("loop failed, will begin again", extra={"pipeline": "/".join(key)})
+            if isinstance(wanted.pipeline, Pipeline):
+                with suppress(Retryable):  # the log has it
+                    await self._around.record_defect(wanted.pipeline, e)
             return False
         finally:
             place.loop = None

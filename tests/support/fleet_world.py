@@ -110,7 +110,7 @@ class FleetWorld:
         self.touched: list[tuple[str, str]] = []
         self.forgotten: list[tuple[str, str]] = []
         self.explained: list[tuple[str, int]] = []
-        self.restarts = 0
+        self.defects: list[str] = []
         self.most_at_once = 0
         self._list_s = list_s
         self._failing_lists = failing_lists
@@ -142,8 +142,9 @@ class FleetWorld:
             raise ClusterUnavailable("refused")
         self.explained.append((str(problem), resource.generation))
 
-    def count_restart(self, namespace: str, name: str) -> None:
-        self.restarts += 1
+    async def record_defect(self, pipeline: Pipeline, defect: Exception) -> None:
+        self.defects.append(f"{pipeline.uid}: {defect}")
+        raise ClusterUnavailable("refused")
 
     def forget(self, namespace: str, name: str) -> None:
         self.forgotten.append((namespace, name))
