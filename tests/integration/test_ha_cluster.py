@@ -123,7 +123,9 @@ def test_two_clusters_side_by_side_lose_their_standbys_and_only_the_strict_one_w
 
 
 def test_kill_of_the_program_that_started_a_cluster_leaves_nothing_behind() -> None:
-    with subprocess.Popen([sys.executable, STARTER], stdout=subprocess.PIPE, text=True) as starter:
+    with ExitStack() as stack:
+        starter = stack.enter_context(subprocess.Popen([sys.executable, STARTER], stdout=subprocess.PIPE, text=True))
+        stack.callback(starter.kill)  # before it is waited for, also when an assertion fails
         assert starter.stdout is not None
         told = json.loads(starter.stdout.readline())
         started = read_process(starter.pid)
