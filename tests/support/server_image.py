@@ -5,22 +5,22 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import sys
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from forebay_cli.local.downloads import choose_cache_folder, fill_once, locked
+from forebay_cli.local.downloads import choose_cache_folder, locked
+from forebay_cli.local.ha.patroni_program import REQUIREMENTS, fetch_patroni
 from forebay_cli.local.kafka_jars import LOG_SETTINGS, POM, fetch_kafka_jars
 from forebay_cli.local.kafka_settings import KafkaOptions, build_properties, write_properties
-from forebay_cli.local.process import create_guarded_folder, run_step
+from forebay_cli.local.process import create_guarded_folder
 from support.debian_image import debian_image, hash_packages
 from support.docker_engine import Engine
 
 IMAGE = Path(__file__).parents[1] / "e2e" / "servers" / "image"
 BUILD_S = 600.0
-DOWNLOAD_S = 300.0
-"""Deadline of the download of Patroni, 0.2 MB."""
+PATRONI = REQUIREMENTS.read_text()
+"""Which one: the same as on a single machine."""
 
 KAFKA_PORTS = (9092, 9093)
 KAFKA_SETTINGS = {
@@ -70,7 +70,7 @@ def server_image(engine: Engine) -> str:
 
 def choose_tag() -> str:
     """The image's name: changes with everything that it is made from."""
-    digest = hashlib.sha256(repr((hash_packages(PACKAGES), POM, LOG_SETTINGS, _kafka_properties())).encode())
+    digest = hashlib.sha256(repr((hash_packages(PACKAGES), POM, LOG_SETTINGS, _kafka_properties(), PATRONI)).encode())
     for file in sorted(IMAGE.iterdir()):
         digest.update(file.name.encode() + file.read_bytes())
     return f"forebay-tests/servers:{digest.hexdigest()[:12]}"
@@ -102,14 +102,5 @@ def _add_kafka(folder: Path) -> None:
 
 def _add_patroni(folder: Path) -> None:
     """Patroni is pure Python: its wheel is unpacked here, so that the image needs neither pip nor the network."""
-    requirements = IMAGE / "requirements.txt"
-    cache = choose_cache_folder(os.environ) / f"patroni-{hashlib.sha256(requirements.read_bytes()).hexdigest()[:12]}"
-
-    def download(draft: Path) -> None:
-        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
-        argv = [*pip, "--only-binary", ":all:", "--requirement", requirements, "--dest", draft]
-        run_step("the download of Patroni", argv, draft / "download.log", DOWNLOAD_S)
-
-    (wheel,) = fill_once(cache, download).glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
+    with zipfile.ZipFile(fetch_patroni(choose_cache_folder(os.environ))) as archive:
         archive.extractall(folder, [name for name in archive.namelist() if name.startswith("patroni/")])
