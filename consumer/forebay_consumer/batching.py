@@ -35,12 +35,16 @@ _RATE_WEIGHT = 0.3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchPolicy:
-    """How large and how old a batch may get. ceiling_rows: what the pace allows at once (a cap); None: no cap."""
+    """How large and how old a batch may get. ceiling_rows: what the pace allows at once (a cap); None: no cap.
+
+    ramp_rows: since an outage, the largest batch that the successes so far allow; None: the ramp is over.
+    """
 
     rows: int = START_ROWS
     rows_per_s: float | None = None
     arrival_per_s: float = 0.0
     ceiling_rows: int | None = None
+    ramp_rows: int | None = None
 
     @property
     def max_rows(self) -> int:
@@ -60,13 +64,21 @@ class BatchPolicy:
         rate = records / max(took_s, 1e-6)
         smooth = rate if self.rows_per_s is None else self.rows_per_s + _RATE_WEIGHT * (rate - self.rows_per_s)
         wanted = int(smooth * TARGET_TRANSACTION_S)
-        if records < self.rows // 2:
+        is_small = records < self.rows // 2
+        if is_small:
             wanted = max(wanted, self.rows)
-        return replace(self, rows=min(MAX_ROWS, max(MIN_ROWS, wanted)), rows_per_s=smooth)
+        ramp = self.ramp_rows if self.ramp_rows is None or is_small else 2 * self.ramp_rows
+        if ramp is not None:
+            wanted, ramp = min(wanted, ramp), None if wanted < ramp else ramp
+        return replace(self, rows=min(MAX_ROWS, max(MIN_ROWS, wanted)), rows_per_s=smooth, ramp_rows=ramp)
 
-    def after_failure(self) -> BatchPolicy:
-        """The policy once a transaction failed, perhaps because some time limit is too short for its size."""
-        return replace(self, rows=max(MIN_ROWS, self.rows // 2))
+    def after_outage(self) -> BatchPolicy:
+        """The policy once the database was away: small batches, each success allows one twice as large.
+
+        A primary that is back has cold caches and every consumer's backlog before it; and perhaps it was a time limit
+        too short for a large transaction. What it could do before the outage says nothing now.
+        """
+        return replace(self, rows=MIN_ROWS, rows_per_s=None, ramp_rows=MIN_ROWS)
 
     def after_arrival(self, records: int, elapsed_s: float) -> BatchPolicy:
         """The policy once so many records came in so many seconds since the arrivals before."""

@@ -139,11 +139,12 @@ _KINDS = {
     "InterfaceError": "ConnectionLost",
     "InternalClientError": "ConnectionLost",
     "ProtocolError": "ConnectionLost",
+    "RuntimeError": "ConnectionLost",
     "TargetServerAttributeNotMatched": "ReadOnly",
 }
 """Errors without SQLSTATE, by class name; everything else that is no server's error is Unreachable.
 InternalClientError: asyncpg raises it when the connection breaks between two states; a net of PostgresError,
-InterfaceError and OSError misses it."""
+InterfaceError and OSError misses it. RuntimeError: uvloop's, for the same moment."""
 
 _CLIENT_CONFIGURATION = frozenset(
     {"ClientConfigurationError", "UnsupportedClientFeatureError", "UnsupportedServerFeatureError"}

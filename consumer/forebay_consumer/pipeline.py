@@ -38,8 +38,9 @@ from forebay_consumer.ports import (
     SourceTrouble,
     Wanted,
 )
+from forebay_consumer.positions import describe_loss
 from forebay_consumer.records import Batch, Claim, WriteReceipt
-from forebay_consumer.retry import AWAY, BROKEN, Backoff
+from forebay_consumer.retry import AWAY, BROKEN, FAILING, Backoff
 from forebay_consumer.status import Status
 
 FENCE_DELAY_S = 1.0
@@ -91,6 +92,7 @@ class Pipeline:
         self._first_seen: dict[int, int] = {}
         self._answered_at = around.now()
         self._away = Backoff(AWAY)
+        self._failing = Backoff(FAILING)
         self._broken = Backoff(BROKEN)
         self._wake = asyncio.Event()
         self._drain_asked = asyncio.Event()
@@ -167,11 +169,16 @@ class Pipeline:
 
     async def _write_for_ever(self) -> None:
         while not self._drain_asked.is_set():
+            backoff = self._away
             try:
                 await self._connect()
+                backoff = self._failing
                 await self._serve()
             except SinkUnavailable as e:
-                pause_s = self._away.next_s(self._around.jitter())
+                pause_s = backoff.next_s(self._around.jitter())
+                self._policy = self._policy.after_outage()
+                if e.outcome_unknown:
+                    log.warning("outcome of a commit unknown", extra={"reason": e.reason, "detail": e.message})
                 await self._interrupt(SinkHealth.AWAY, e.reason, e.message)
             except SinkBroken as e:
                 pause_s = self._broken.next_s(self._around.jitter())
@@ -185,6 +192,7 @@ class Pipeline:
         self._decoder = self._around.decoder_for(plan)
         self._source.set_wanted(self._around.wanted_for(plan))
         self._answered_at = self._around.now()
+        self._away.reset()
 
     async def _interrupt(self, health: SinkHealth, reason: str, message: str) -> None:
         """The connection is gone: forget claims and buffers, keep polling paused, say why."""
@@ -224,6 +232,8 @@ class Pipeline:
             self._first_seen = {p: claim.next_offset for p, claim in claims.items()} | self._first_seen
             self._status.add(claims=len(claims), rewound_records=rewound)
             log.info("partitions claimed", extra={"partitions": list(claims), "rewound_records": rewound})
+            if rewound:
+                log.warning("the database lost commits, reading on from before", extra={"rewound_records": rewound})
             self._source.mirror_claims(claims.values())
             await self._source.begin(
                 {p: Beginning(next_offset=claim.next_offset, claim_id=claim_id) for p, claim in claims.items()}
@@ -270,7 +280,7 @@ class Pipeline:
     def _on_answer(self) -> None:
         """The database does more than let itself be claimed."""
         self._answered_at = self._around.now()
-        self._away.reset()
+        self._failing.reset()
 
     async def _settle_lost(self) -> None:
         """Retention overtook a position, or the topic is not the one it was: stop the partition, or skip if told to."""
@@ -336,9 +346,6 @@ class Pipeline:
         except SinkBroken as e:
             self._status.write_refused(e.reason, e.message, batch.claims)
             raise
-        except SinkUnavailable:
-            self._policy = self._policy.after_failure()
-            raise
         finally:
             self._source.release(size_of(batch))
             if self._cap is None:
@@ -378,18 +385,3 @@ async def _wait(event: asyncio.Event, seconds: float) -> None:
             await event.wait()
     except TimeoutError:
         pass
-
-
-def describe_loss(event: PositionLost) -> str:
-    """What a person must know and do about a position that Kafka has no record for."""
-    remedy = "suspend the pipeline and use `forebay positions reset`"
-    if event.position < event.log_start:
-        gone = event.log_start - event.position
-        return (
-            f"retention removed {gone} unwritten records: position {event.position}, "
-            f"the log starts at {event.log_start}; set spec.source.onPositionLost: SkipToEarliest, or {remedy}"
-        )
-    return (
-        f"position {event.position} lies beyond the log's end {event.log_end}: "
-        f"the topic was made anew or truncated; {remedy}"
-    )

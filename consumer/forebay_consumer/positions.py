@@ -170,3 +170,18 @@ def _report(partition: int, held: Held) -> PartitionReport:
         next_offset=held.claim.next_offset if held.claim else held.last_written,
         why=held.stopped,
     )
+
+
+def describe_loss(event: PositionLost) -> str:
+    """What a person must know and do about a position that Kafka has no record for."""
+    remedy = "suspend the pipeline and use `forebay positions reset`"
+    if event.position < event.log_start:
+        gone = event.log_start - event.position
+        return (
+            f"retention removed {gone} unwritten records: position {event.position}, "
+            f"the log starts at {event.log_start}; set spec.source.onPositionLost: SkipToEarliest, or {remedy}"
+        )
+    return (
+        f"position {event.position} lies beyond the log's end {event.log_end}: "
+        f"the topic was made anew or truncated; {remedy}"
+    )

@@ -1,4 +1,4 @@
-"""How long to wait before trying again. Pure: the random number comes in as an argument."""
+"""How long to wait before trying again, and for an answer. Pure: the random number comes in as an argument."""
 
 from __future__ import annotations
 
@@ -7,17 +7,28 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pauses:
-    """Seconds before the first and, after doubling each time, at most before any further try."""
+    """Seconds before the first try and, doubled each time, before any further one.
+
+    limit_s: the longest pause at first. patient_s: the longest in the end; in between it is so many hundredths of the
+    time waited already.
+    """
 
     first_s: float
     limit_s: float
+    patient_s: float
 
 
-AWAY = Pauses(first_s=0.05, limit_s=1.0)
-"""The database is away. A failover is over when HAProxy has a new primary: asking often costs nothing, and the
-consumer's own share of an outage stays under a second."""
+PATIENCE = 0.01
+"""Share of an outage that a consumer may add to it: a pause is no longer than that, once limit_s is too short."""
 
-BROKEN = Pauses(first_s=1.0, limit_s=30.0)
+AWAY = Pauses(first_s=0.05, limit_s=0.3, patient_s=1.0)
+"""The database is away. A failover is over when HAProxy has a new primary: asking costs little, HAProxy itself refuses
+while there is none. 50 consumers ask some 220 times a second in all at first, and 70 times after 100 s."""
+
+FAILING = Pauses(first_s=0.05, limit_s=1.0, patient_s=1.0)
+"""The database lets itself be reached and claimed, and then fails again and again: each try costs it a transaction."""
+
+BROKEN = Pauses(first_s=1.0, limit_s=30.0, patient_s=30.0)
 """A person must repair something (rights, password, table): in the long run every 15 to 30 s."""
 
 
@@ -27,13 +38,40 @@ class Backoff:
     def __init__(self, pauses: Pauses) -> None:
         self._pauses = pauses
         self._tries = 0
+        self._waited_s = 0.0
 
     def next_s(self, jitter: float) -> float:
         """The next pause in seconds; jitter: uniform in [0, 1)."""
-        full = min(self._pauses.limit_s, self._pauses.first_s * 2.0 ** min(self._tries, 10))
+        pauses = self._pauses
+        limit_s = max(pauses.limit_s, min(pauses.patient_s, PATIENCE * self._waited_s))
+        full = min(limit_s, pauses.first_s * 2.0 ** min(self._tries, 10))
         self._tries += 1
-        return full * (0.5 + 0.5 * jitter)
+        pause_s = full * (0.5 + 0.5 * jitter)
+        self._waited_s += pause_s
+        return pause_s
 
     def reset(self) -> None:
         """It worked: begin with the shortest pause next time."""
         self._tries = 0
+        self._waited_s = 0.0
+
+
+class AnswerLimit:
+    """How long to wait for an answer: short at first, doubled each time that was too short, up to most_s.
+
+    A server that is frozen accepts and stays silent, and the next attempt may lead to its successor; one that is
+    drowned needs time.
+    """
+
+    def __init__(self, *, first_s: float, most_s: float) -> None:
+        self._first_s = first_s
+        self._most_s = most_s
+        self.seconds = first_s
+
+    def was_too_short(self) -> None:
+        """No answer came in time."""
+        self.seconds = min(self._most_s, 2 * self.seconds)
+
+    def reset(self) -> None:
+        """An answer came, whatever it said."""
+        self.seconds = self._first_s

@@ -13,7 +13,7 @@ from forebay_api.v1alpha1 import Pipeline
 from forebay_consumer import sql
 from forebay_consumer.credentials import read_credentials
 from forebay_consumer.errors import ForebayError
-from forebay_consumer.postgres_sink.connection import Session, open_session
+from forebay_consumer.postgres_sink.connection import CONNECT_MOST_S, Session, open_session
 from forebay_consumer.postgres_sink.refused import Refused, as_sink_error
 from forebay_consumer.postgres_sink.schema import ensure_schema
 
@@ -100,7 +100,8 @@ async def open_positions(
     """Connect as the pipeline does. Raises SinkUnavailable and SinkBroken."""
     with _telling():
         credentials = read_credentials(secret_dir, pipeline.spec.sink)
-        session = await open_session(credentials, pipeline.spec.sink.tls.mode, ca_file, f"forebay-cli:{pipeline.key}")
+        tls, application = pipeline.spec.sink.tls.mode, f"forebay-cli:{pipeline.key}"
+        session = await open_session(credentials, tls, ca_file, application, timeout_s=CONNECT_MOST_S)
     try:
         with _telling():
             await ensure_schema(session)

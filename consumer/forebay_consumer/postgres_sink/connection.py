@@ -22,8 +22,12 @@ from forebay_consumer.errors import SinkBroken, SinkUnavailable
 from forebay_consumer.plan import TablePlan
 from forebay_consumer.postgres_sink.refused import Refused, as_sink_error, converting
 
-CONNECT_TIMEOUT_S = 10.0
-"""Seconds for resolving, TCP, TLS and authentication: a stopped server's kernel accepts, and says nothing."""
+CONNECT_FIRST_S, CONNECT_MOST_S = 0.5, 10.0
+"""Seconds for resolving, TCP, TLS and authentication: a stopped server's kernel accepts, and says nothing. See
+retry.AnswerLimit."""
+
+SET_UP_S = 10.0
+"""Seconds for the first statements of a session."""
 
 STATEMENT_TIMEOUT_S = 30.0
 """Seconds for any statement but COPY and COMMIT; the server's own lock_timeout strikes long before."""
@@ -73,7 +77,9 @@ class Session:
         self._connection = connection
         self.backend = backend
         self._wait_was_cancelled = False
+        self._copying: asyncio.Timeout | None = None
         connection.add_log_listener(self._hear)
+        connection.add_termination_listener(self._on_end)
 
     async def fetch(self, statement: str, *args: object) -> list[asyncpg.Record]:
         """Rows of a statement with parameters."""
@@ -88,19 +94,36 @@ class Session:
                 return await self._connection.execute(statements)
 
     async def copy(self, plan: TablePlan, stream: CopyStream) -> None:
-        """COPY the rows into the plan's table."""
-        source: Any = _sent_one_by_one(stream)  # Any: the stubs do not know that asyncpg takes buffers
+        """COPY the rows into the plan's table. Ends as soon as the connection does.
+
+        Left to itself asyncpg would wait for room in a dead socket until COPY_TIMEOUT_S, or send all rows to nobody.
+        """
         with converting():
-            async with asyncio.timeout(COPY_TIMEOUT_S):
-                await self._connection.copy_to_table(
-                    plan.table,
-                    schema_name=plan.schema,
-                    columns=stream.columns,
-                    source=source,
-                    format=stream.copy_format.value,
-                    # text: the type's own functions read UTF-8, whatever the connection says
-                    encoding="UTF8" if stream.copy_format.value == "text" else None,
-                )
+            try:
+                async with asyncio.timeout(COPY_TIMEOUT_S) as self._copying:
+                    await self._copy(plan, stream)
+            except Exception as error:
+                if not self.is_closed or isinstance(error, asyncpg.PostgresError):
+                    raise
+                raise asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of COPY") from error
+            finally:
+                self._copying = None
+
+    async def _copy(self, plan: TablePlan, stream: CopyStream) -> None:
+        source: Any = _sent_one_by_one(stream)  # Any: the stubs do not know that asyncpg takes buffers
+        await self._connection.copy_to_table(
+            plan.table,
+            schema_name=plan.schema,
+            columns=stream.columns,
+            source=source,
+            format=stream.copy_format.value,
+            # text: the type's own functions read UTF-8, whatever the connection says
+            encoding="UTF8" if stream.copy_format.value == "text" else None,
+        )
+
+    def _on_end(self, _connection: object) -> None:
+        if self._copying is not None and not self._copying.expired():
+            self._copying.reschedule(asyncio.get_running_loop().time())
 
     async def commit(self) -> float:
         """COMMIT; returns its seconds.
@@ -169,10 +192,12 @@ class Session:
             self._wait_was_cancelled = True
 
 
-async def open_session(credentials: Credentials, tls: TlsMode, ca_file: Path | None, application: str) -> Session:
+async def open_session(
+    credentials: Credentials, tls: TlsMode, ca_file: Path | None, application: str, *, timeout_s: float
+) -> Session:
     """Connect to a writable primary and set the session up.
 
-    Raises SinkUnavailable("ReadOnly") on a standby, and Refused.
+    timeout_s: for connecting. Raises SinkUnavailable("ReadOnly") on a standby, and Refused.
     """
     context = build_ssl(stronger_tls(tls, credentials.tls), ca_file)
     with converting():
@@ -183,11 +208,12 @@ async def open_session(credentials: Credentials, tls: TlsMode, ca_file: Path | N
             password=credentials.password,
             database=credentials.dbname,
             ssl=context,
-            timeout=CONNECT_TIMEOUT_S,
+            timeout=timeout_s,
             server_settings={"application_name": cut_application_name(application)},
         )
     try:
-        _set_keepalives(connection)
+        with converting():  # the socket may be gone already
+            _set_keepalives(connection)
         return Session(connection, await _set_up(connection))
     except BaseException:
         connection.terminate()
@@ -196,7 +222,7 @@ async def open_session(credentials: Credentials, tls: TlsMode, ca_file: Path | N
 
 async def _set_up(connection: asyncpg.Connection[asyncpg.Record]) -> Backend:
     with converting():
-        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+        async with asyncio.timeout(SET_UP_S):
             await connection.fetch(sql.SET_SESSION, LOCK_TIMEOUT, IDLE_IN_TRANSACTION_TIMEOUT)
             try:
                 await connection.fetch(sql.WATCH_CLIENT, CLIENT_CHECK_INTERVAL)

@@ -11,8 +11,9 @@ import asyncpg
 from forebay_consumer.errors import SinkBroken, SinkUnavailable
 from forebay_consumer.failures import Data, Symptom, Systemic, Transient, classify
 
-_RAISED = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
-"""TimeoutError and ssl.SSLError are OSErrors. InternalClientError derives from Exception alone."""
+_RAISED = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, RuntimeError)
+"""TimeoutError and ssl.SSLError are OSErrors. InternalClientError derives from Exception alone. RuntimeError: uvloop's
+"unable to perform operation on <TCPTransport closed=True ...>" when a connection broke before asyncpg heard of it."""
 
 
 class Refused(Exception):

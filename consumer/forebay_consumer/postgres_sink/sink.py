@@ -8,7 +8,7 @@ from pathlib import Path
 
 from forebay_api.v1alpha1 import Pipeline
 
-from forebay_consumer.credentials import read_credentials
+from forebay_consumer.credentials import Credentials, read_credentials
 from forebay_consumer.errors import Fenced, SinkBroken, SinkUnavailable
 from forebay_consumer.plan import TablePlan
 from forebay_consumer.postgres_sink.catalog import Target, describe_target
@@ -19,11 +19,12 @@ from forebay_consumer.postgres_sink.claims import (
     read_stored_partitions,
     skip_position,
 )
-from forebay_consumer.postgres_sink.connection import Session, open_session
+from forebay_consumer.postgres_sink.connection import CONNECT_FIRST_S, CONNECT_MOST_S, Session, open_session
 from forebay_consumer.postgres_sink.refused import Refused, as_sink_error
 from forebay_consumer.postgres_sink.schema import ensure_schema
 from forebay_consumer.postgres_sink.transaction import Admit, write_batch
 from forebay_consumer.records import Batch, Claim, DeadLetter, WriteReceipt
+from forebay_consumer.retry import AnswerLimit
 from forebay_consumer.sql import split_table
 
 HOPELESS_RECORDS = 100
@@ -58,6 +59,7 @@ class PostgresSink:
         self._admit = admit
         self._session: Session | None = None
         self._target: Target | None = None
+        self._connect_limit = AnswerLimit(first_s=CONNECT_FIRST_S, most_s=CONNECT_MOST_S)
         schema, table = split_table(pipeline.spec.sink.table)
         self._owner = Owner(
             group=pipeline.spec.source.group,
@@ -74,10 +76,22 @@ class PostgresSink:
         async with self._ending_on_failure():
             credentials = read_credentials(self._secret_dir, sink)
             application = f"forebay:{self._pipeline.key}:{self._consumer}"
-            self._session = await open_session(credentials, sink.tls.mode, self._ca_file, application)
+            self._session = await self._open(credentials, application)
             await ensure_schema(self._session)
             self._target = await describe_target(self._session, sink)
         return self._target.plan
+
+    async def _open(self, credentials: Credentials, application: str) -> Session:
+        tls, limit = self._pipeline.spec.sink.tls.mode, self._connect_limit
+        adapt = limit.reset
+        try:
+            return await open_session(credentials, tls, self._ca_file, application, timeout_s=limit.seconds)
+        except Refused as refused:
+            if isinstance(refused.__cause__, TimeoutError):
+                adapt = limit.was_too_short
+            raise
+        finally:
+            adapt()
 
     async def stored_partitions(self) -> frozenset[int]:
         """See ports.Sink."""

@@ -90,3 +90,35 @@ def test_batches_keep_order_and_lose_nothing(chunks: list[tuple[int, int]], rows
         assert all(read[p] == n for p, n in taken.next_offsets.items())
     assert read == ends
     assert builder.size_bytes == builder.records == 0
+
+
+def test_after_an_outage_batches_begin_small_and_double_with_each_success() -> None:
+    policy = BatchPolicy()
+    for _ in range(30):
+        policy = policy.after_write(policy.rows, took_s=policy.rows / 400_000)
+    policy = policy.after_outage()
+    sizes = []
+    for _ in range(8):
+        sizes.append(policy.max_rows)
+        policy = policy.after_write(policy.rows, took_s=policy.rows / 400_000)
+    assert sizes == [2_000, 4_000, 8_000, 16_000, 32_000, 64_000, 80_000, 80_000]
+
+
+def test_a_slow_primary_ends_the_ramp_where_its_throughput_does() -> None:
+    policy = BatchPolicy().after_outage()
+    for _ in range(6):
+        policy = policy.after_write(policy.rows, took_s=policy.rows / 20_000)
+    assert (policy.rows, policy.ramp_rows) == (4_000, None)
+
+
+def test_small_transactions_say_nothing_about_the_ramp() -> None:
+    policy = BatchPolicy().after_outage()
+    for _ in range(10):
+        policy = policy.after_write(10, took_s=0.0001)
+    assert policy.max_rows == MIN_ROWS
+
+
+def test_a_second_outage_begins_the_ramp_anew() -> None:
+    policy = BatchPolicy().after_outage()
+    policy = policy.after_write(policy.rows, took_s=0.001).after_outage()
+    assert policy.max_rows == MIN_ROWS
