@@ -16,6 +16,10 @@ NAMESPACE = "/forebay"
 LEADER_KEY = f"{NAMESPACE}/{SCOPE}/leader"
 SYNC_KEY = f"{NAMESPACE}/{SCOPE}/sync"
 """Who may take over in a synchronous mode: JSON, with the names in sync_standby, comma-separated."""
+SHARED_PARAMETERS = frozenset(
+    {"max_locks_per_transaction", "max_prepared_transactions", "max_worker_processes", "track_commit_timestamp"}
+)
+"""Settings that Patroni takes from etcd alone: a replica must not have less of them than its primary."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +101,7 @@ def build_dynamic_config(settings: HaSettings) -> dict[str, Any]:
                 "max_replication_slots": 10,
                 # With less, a member that was away during a flood cannot stream any more and waits for ever.
                 "wal_keep_size": "1GB",
+                **{name: value for name, value in settings.parameters.items() if name in SHARED_PARAMETERS},
             },
         },
     }
