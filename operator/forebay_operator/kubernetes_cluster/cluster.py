@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TypeVar
 
 from forebay_api.v1alpha1 import Pipeline
 
@@ -26,6 +27,8 @@ from forebay_operator.sightings import Listing
 from forebay_operator.workload import build_workload, find_writer
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 RESYNC_S = 60.0
 """A Deployment is read this often without any event: what a cut watch missed is seen then."""
@@ -132,7 +135,7 @@ class KubernetesCluster:
         """Raises PipelineGone when the pipeline is not there any more: nothing may be made for a ghost."""
         await self._require_alive(pipeline)
         rendered, look = render(pipeline, self._image), self._look_of(pipeline)
-        await asyncio.gather(*(self._require_free(pipeline, wanted) for wanted in rendered))
+        await _do_all(*(self._require_free(pipeline, wanted) for wanted in rendered))
         look.is_dirty, look.others_drift = True, None
         for wanted in rendered:
             answer = await self._api.apply(find_type(wanted), wanted)
@@ -203,7 +206,7 @@ class KubernetesCluster:
             return None
         if not belongs_to(deployment, pipeline):
             return None
-        pods, autoscalers = await asyncio.gather(
+        pods, autoscalers = await _do_all(
             self._api.list_all(PODS, namespace, selector_text(pipeline.name)),
             self._api.list_all(AUTOSCALERS, namespace),
         )
@@ -277,3 +280,12 @@ def _require_unmoved(pipeline: Pipeline, moved: tuple[object, ...] | None, live:
 
 def _replicas_and_writer(deployment: Json) -> tuple[object, ...]:
     return deployment["spec"].get("replicas"), *find_writer(deployment)
+
+
+async def _do_all(*requests: Awaitable[T]) -> list[T]:
+    """The answers, once all are there; the first error in the order given, so that it is the same one each time."""
+    answers = await asyncio.gather(*requests, return_exceptions=True)
+    for answer in answers:
+        if isinstance(answer, BaseException):
+            raise answer
+    return [answer for answer in answers if not isinstance(answer, BaseException)]
