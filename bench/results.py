@@ -86,7 +86,7 @@ def write_results(
     body = {"environment": dict(environment), "metrics": {key: metric.to_json() for key, metric in metrics.items()}}
     file = RESULTS / f"{name}.json"
     file.write_text(json.dumps(body, indent=2) + "\n")
-    (PAGES / f"{name}.svg").write_text(_plot(title, metrics))
+    (PAGES / f"{name}.svg").write_text(plot(title, metrics))
     (PAGES / f"{name}.md").write_text(_page(name, made_by or name, title, environment, metrics))
     return file
 
@@ -121,7 +121,7 @@ def _number(metric: Metric, which: str) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:,.2f}"
 
 
-def _plot(title: str, metrics: Mapping[str, Metric]) -> str:
+def plot(title: str, metrics: Mapping[str, Metric]) -> str:
     """Horizontal bars of the medians, one panel a unit, whiskers from minimum to maximum."""
     parts: list[str] = []
     y = 30

@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from datetime import UTC, datetime
+from functools import partial
 from types import TracebackType
 from typing import Self
 
 from confluent_kafka import KafkaError, Message, Producer
+from forebay_cli.demo.ledger import Entry, LedgerWriter, Poison
 from forebay_cli.demo.payments import PaymentStream
 from forebay_cli.demo.producer import build_producer_config
 
@@ -21,10 +23,12 @@ FLUSH_S = 60.0
 class SteadyLoad:
     """with SteadyLoad(...) as load: ...; sending ends with the block, when everything is delivered."""
 
-    def __init__(self, bootstrap: str, topic: str, *, rate: float, seed: int) -> None:
-        """rate: records/s."""
+    def __init__(
+        self, bootstrap: str, topic: str, *, rate: float, seed: int, ledger: LedgerWriter | None = None
+    ) -> None:
+        """rate: records/s. ledger: takes every delivered record; the caller closes it after stop()."""
         self._producer = Producer({**build_producer_config(bootstrap), "linger.ms": LINGER_MS})
-        self._topic, self._rate = topic, rate
+        self._topic, self._rate, self._ledger = topic, rate, ledger
         self._stream = PaymentStream(seed, poison_fraction=0.0)
         self._asked: float | None = None
         self._stepped = threading.Event()
@@ -69,15 +73,22 @@ class SteadyLoad:
             created_at = datetime.now(UTC).isoformat(timespec="milliseconds")
             for _ in range(due):
                 payment = self._stream.next_payment(created_at)
-                self._producer.produce(self._topic, payment.value, payment.key, on_delivery=self._note)
+                self._producer.produce(
+                    self._topic, payment.value, payment.key, on_delivery=partial(self._note, payment.id)
+                )
             if due and not sent:
                 self._stepped_at = time.monotonic()
                 self._stepped.set()
             sent += due
             self._producer.poll(TICK_S)
 
-    def _note(self, error: KafkaError | None, _message: Message) -> None:
+    def _note(self, number: int, error: KafkaError | None, message: Message) -> None:
+        partition, offset = message.partition(), message.offset()
         if error is not None:
             self._errors.append(error)
         else:
             self.delivered += 1
+        if error is None and self._ledger is not None:
+            assert partition is not None, "a delivered record has a place"
+            assert offset is not None, "a delivered record has a place"
+            self._ledger.add(Entry(partition, int(Poison.NONE), offset, number))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
 from forebay_cli.local.deadlines import wait_until
 from forebay_cli.local.free_ports import LOOPBACK, find_free_port
-from forebay_cli.local.ha.loopback_http import ask
 from forebay_cli.local.process import Child, start_child
 from forebay_cli.local.server_errors import ServerNotReady
 
@@ -87,8 +88,8 @@ class ConnectWorker:
     def tasks(self) -> tuple[TaskState, ...] | None:
         """What the worker says of its tasks; None while it does not answer."""
         try:
-            status, body = ask(self._port, f"/connectors/{self.name}/status", ASK_S)
-        except OSError:
+            status, body = self._ask("GET", f"/connectors/{self.name}/status")
+        except (OSError, HTTPException):
             return None
         if status != 200:
             return None
@@ -103,9 +104,8 @@ class ConnectWorker:
     def restart_failed_tasks(self) -> bool:
         """Do what an operator does with failed tasks; False when the worker did not take it."""
         try:
-            path = f"/connectors/{self.name}/restart?includeTasks=true&onlyFailed=true"
-            status, _ = ask(self._port, path, ASK_S, body=b"")
-        except OSError:
+            status, _ = self._ask("POST", f"/connectors/{self.name}/restart?includeTasks=true&onlyFailed=true")
+        except (OSError, HTTPException):
             return False
         return status in (200, 202, 204)
 
@@ -120,6 +120,12 @@ class ConnectWorker:
             self._child.send(signal.SIGTERM)
             self._child.wait(STOP_S)
         self.kill()
+
+    def _ask(self, method: str, path: str) -> tuple[int, str]:
+        with closing(HTTPConnection(LOOPBACK, self._port, timeout=ASK_S)) as connection:
+            connection.request(method, path, headers={"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
 
 
 def _write_properties(file: Path, properties: Mapping[str, str]) -> None:
