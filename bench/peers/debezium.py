@@ -29,6 +29,20 @@ PAYMENT_SCHEMA = {
 """Of the payments' values. created_at stays text: with unnest the sink casts no parameter to a timestamp."""
 
 
+OF_THE_PLACE = frozenset(
+    {
+        "bootstrap.servers",
+        "collection.name.format",
+        "connection.password",
+        "connection.username",
+        "name",
+        "topics",
+        "value.converter.schema.content",
+    }
+)
+"""Properties that say where, not how."""
+
+
 class InsertMode(StrEnum):
     """insert.mode."""
 
@@ -105,6 +119,14 @@ def build_connector_properties(
         "consumer.override.max.partition.fetch.bytes": str(4 << 20),
         **settings.extra,
     }
+
+
+def describe_settings(settings: DebeziumSettings) -> dict[str, str]:
+    """Return the properties of worker and connector that are the same in every place."""
+    nowhere = ConnectionParts(host="HOST", port=5432, dbname="DATABASE", user="", password="")
+    connector = build_connector_properties("NAME", "TOPIC", "TABLE", nowhere, settings)
+    made = {**build_worker_properties("BROKER", settings), **connector}
+    return {name: value for name, value in made.items() if name not in OF_THE_PLACE}
 
 
 def build_group(connector: str) -> str:

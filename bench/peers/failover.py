@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from itertools import product
 from typing import assert_never
@@ -22,9 +23,9 @@ from forebay_cli.local.kafka_jars import KAFKA_VERSION
 from forebay_cli.local.server_errors import ServerError
 
 from bench.peers.connect_jars import CONNECT_VERSION, DEBEZIUM_VERSION, ConnectJava, find_connect
-from bench.peers.debezium import DebeziumSettings, InsertMode
+from bench.peers.debezium import DebeziumSettings, InsertMode, describe_settings
 from bench.peers.failover_notes import NOTES
-from bench.peers.failover_report import Report, Trial, write_report
+from bench.peers.failover_report import Report, Trial, read_stored, write_report
 from bench.peers.failover_rig import PARTITIONS, Field, open_field
 from bench.peers.failover_trial import FaultName, Load, run_trial
 from bench.peers.sinks import DebeziumSink, ForebaySink, Place, Sink
@@ -133,7 +134,7 @@ def build_report(environment: dict[str, object], trials: Sequence[Trial]) -> Rep
     return Report(
         environment=environment,
         labels={str(peer): label for peer, label in LABELS.items()},
-        settings={str(peer): asdict(settings) for peer, settings in SETTINGS.items()},
+        settings={str(peer): describe_settings(SETTINGS[peer]) if peer in SETTINGS else {} for peer in Peer},
         notes=NOTES,
         trials=trials,
     )
@@ -165,7 +166,11 @@ if __name__ == "__main__":
     parser.add_argument("--tail", type=int, default=1000, help="acknowledged rows that the old primary dies with")
     parser.add_argument("--peers", nargs="*", type=Peer, default=list(Peer), help="some, printed and not stored")
     parser.add_argument("--faults", nargs="*", type=FaultName, default=list(FaultName), help="likewise")
+    parser.add_argument("--page", action="store_true", help="only make the page of the stored run again")
     args = parser.parse_args()
+    if args.page:
+        print(write_report(build_report(*read_stored())))
+        sys.exit(0)
     run(
         Plan(
             peers=tuple(args.peers),

@@ -16,6 +16,8 @@ NOTES = (
     "of a worker, in standalone mode. Retries are set above their defaults. `connection.restart.on.errors` is true, "
     "against the default and with the documentation's warning that data may be lost with asynchronous replicas; the "
     "last variant leaves it false.",
+    "It stops even so when the connection is lost inside a transaction: the roll-back fails, and that error hides the "
+    "lost connection, which alone would have been retried.",
     "`offset.flush.interval.ms` is 5 s instead of 60 s, so that a crash repeats less.",
     "Stopped for good: the task is FAILED, and Connect leaves it so. A person, attentive and knowing, restarts it "
     f"{NOTICE_S:.0f} s later: `POST /connectors/NAME/restart?includeTasks=true&onlyFailed=true`. A process that has "

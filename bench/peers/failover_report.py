@@ -7,7 +7,9 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+from bench.peers.attendant import Care
 from bench.peers.failover_trial import FaultName, Outcome
 from bench.results import PAGES, RESULTS, Metric, plot
 
@@ -73,6 +75,18 @@ def write_report(report: Report) -> Path:
     return file
 
 
+def read_stored() -> tuple[dict[str, object], list[Trial]]:
+    """Return environment and trials of the stored run, to make its page again."""
+    stored = json.loads((RESULTS / f"{NAME}.json").read_text())
+    return stored["environment"], [_read_trial(each) for each in stored["trials"]]
+
+
+def _read_trial(stored: dict[str, Any]) -> Trial:
+    outcome = stored["outcome"]
+    care = Care(**{**outcome["care"], "stops": tuple(outcome["care"]["stops"])})
+    return Trial(**{**stored, "fault": FaultName(stored["fault"]), "outcome": Outcome(**{**outcome, "care": care})})
+
+
 def build_metrics(trials: Sequence[Trial]) -> dict[str, Metric]:
     """Return every figure of every sink and fault, by name."""
     metrics: dict[str, Metric] = {}
@@ -98,7 +112,7 @@ def build_page(report: Report) -> str:
     parts.extend(f"- {note}" for note in report.notes)
     parts.append("\n## Settings\n")
     for peer, settings in report.settings.items():
-        said = ", ".join(f"`{key}={value}`" for key, value in settings.items())
+        said = ", ".join(f"`{key}={value}`" for key, value in settings.items()) or "what it does by itself"
         parts.append(f"- **{report.labels[peer]}**: {said}")
     parts.append("\n## Environment\n")
     parts.extend(f"- {key}: {value}" for key, value in report.environment.items())

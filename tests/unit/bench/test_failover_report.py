@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from forebay_cli.local.deadlines import wait_until
 
+from bench.peers import failover_report
 from bench.peers.attendant import Attendant, Care
 from bench.peers.failover_report import Report, Trial, build_metrics, build_page
 from bench.peers.failover_trial import FaultName, Outcome, find_longest_pause
@@ -76,6 +78,17 @@ def test_page_says_when_a_sink_never_wrote_again() -> None:
     page = build_page(build_report([build_trial("bad", pause_s=None)]))
 
     assert "never wrote again in 1 of 1" in page
+
+
+def test_stored_trials_are_read_as_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(failover_report, "RESULTS", tmp_path)
+    monkeypatch.setattr(failover_report, "PAGES", tmp_path)
+    care = Care(process_restarts=2, hand_restarts=1, stops=("a.Reason: gone",))
+    report = build_report([build_trial("good"), build_trial("bad", lost=42, pause_s=None, care=care)])
+
+    failover_report.write_report(report)
+
+    assert failover_report.read_stored() == (report.environment, report.trials)
 
 
 class StoppedSink:

@@ -7,7 +7,13 @@ import json
 import pytest
 from forebay_cli.local.postgres_server import ConnectionParts
 
-from bench.peers.debezium import DebeziumSettings, InsertMode, build_connector_properties, build_worker_properties
+from bench.peers.debezium import (
+    DebeziumSettings,
+    InsertMode,
+    build_connector_properties,
+    build_worker_properties,
+    describe_settings,
+)
 from bench.peers.sinks import find_cause
 
 DATABASE = ConnectionParts(host="127.0.0.1", port=5432, dbname="bench", user="bench", password="secret")
@@ -52,6 +58,14 @@ def test_worker_reads_plain_json_by_a_schema_of_its_own() -> None:
     assert [each["field"] for each in fields][:3] == ["id", "account", "amount_cents"]
     assert made["value.converter.schemas.enable"] == "true"
     assert made["offset.flush.interval.ms"] == "1234"
+
+
+def test_described_settings_hold_how_and_not_where() -> None:
+    described = describe_settings(DebeziumSettings(mode=InsertMode.UPSERT, flush_retries=9))
+
+    assert described["flush.max.retries"] == "9"
+    assert described["insert.mode"] == "upsert"
+    assert not {"connection.password", "topics", "bootstrap.servers"} & described.keys()
 
 
 def test_cause_of_a_stop_is_the_innermost() -> None:
