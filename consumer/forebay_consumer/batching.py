@@ -56,6 +56,15 @@ class BatchPolicy:
         """How long the oldest chunk may wait for company while the database is idle."""
         return min(MAX_LINGER_S, max(MIN_LINGER_S, self.arrival_per_s * LINGER_S_PER_ROW_RATE))
 
+    def is_small(self, records: int, took_s: float) -> bool:
+        """Whether a transaction of so many records, in so long, says nothing about how many could be written.
+
+        It has less than half of what it may have, and took more than twice as long a record as a full one: with little
+        load a transaction is round trips and an fsync, one after the other without a pause.
+        """
+        has_room = records < self.max_rows // 2
+        return has_room and took_s > 2 * records * TARGET_TRANSACTION_S / self.rows
+
     def after_write(self, records: int, took_s: float) -> BatchPolicy:
         """The policy once a transaction of so many records took so long.
 

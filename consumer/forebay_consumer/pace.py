@@ -79,6 +79,32 @@ class Utilisation:
             self._spans.popleft()
 
 
+class SmallWrites:
+    """Whether small transactions took most of the writing time of the last WINDOW_S seconds."""
+
+    def __init__(self) -> None:
+        self._writes: deque[tuple[float, float, bool]] = deque()
+
+    def add(self, took_s: float, *, is_small: bool, now: float) -> None:
+        """A transaction has ended just now."""
+        self._writes.append((now, took_s, is_small))
+        self._forget(now)
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self._writes.clear()
+
+    def prevail(self, now: float) -> bool:
+        """False also where nothing was written."""
+        self._forget(now)
+        small_s = sum(took_s for _, took_s, is_small in self._writes if is_small)
+        return small_s > sum(took_s for _, took_s, _ in self._writes) / 2
+
+    def _forget(self, now: float) -> None:
+        while self._writes and self._writes[0][0] <= now - WINDOW_S:
+            self._writes.popleft()
+
+
 class Rate:
     """Records a second over the last WINDOW_S seconds."""
 

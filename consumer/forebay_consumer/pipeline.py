@@ -358,8 +358,8 @@ class Pipeline:
         self._positions.written(receipt)
         self._source.commit(receipt)
         self._breaker.written(batch.records, receipt.dead_letters)
+        self._status.written(batch, receipt, now, is_small=self._policy.is_small(batch.records, receipt.took_s))
         self._policy = self._policy.after_write(batch.records, receipt.took_s)
-        self._status.written(batch, receipt, now)
         self._ready(written=True)
         self._around.on_receipt(receipt)
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from forebay_api.state import ConsumerState, Phase, SinkHealth, SinkState, Totals
 
 from forebay_consumer.batching import BatchBuilder
-from forebay_consumer.pace import Rate, Utilisation
+from forebay_consumer.pace import WINDOW_S, Rate, SmallWrites, Utilisation
 from forebay_consumer.positions import Positions
 from forebay_consumer.records import Batch, WriteReceipt
 
@@ -33,6 +33,7 @@ class Status:
         self._pipeline = pipeline
         self._started_at = now
         self._written = Rate(now)
+        self._small_writes = SmallWrites()
         self._totals = Totals()
         self._sink = SinkState(health=SinkHealth.UNKNOWN)
         self._refusal: tuple[str, str] | None = None
@@ -49,8 +50,8 @@ class Status:
             lost_records=t.lost_records + lost_records,
         )
 
-    def written(self, batch: Batch, receipt: WriteReceipt, now: float) -> None:
-        """Count a commit."""
+    def written(self, batch: Batch, receipt: WriteReceipt, now: float, *, is_small: bool = False) -> None:
+        """Count a commit. is_small: by BatchPolicy.is_small()."""
         t = self._totals
         self._totals = replace(
             t,
@@ -62,6 +63,7 @@ class Status:
             retries=t.retries + receipt.retries,
         )
         self._written.add(batch.records, now)
+        self._small_writes.add(receipt.took_s, is_small=is_small, now=now)
 
     def sink_changed(self, health: SinkHealth, reason: str | None, message: str | None) -> bool:
         """Note the sink's health; True when it is news."""
@@ -92,6 +94,7 @@ class Status:
         self.decoding.reset(now)
         self.writing.reset(now)
         self._written.reset(now)
+        self._small_writes.reset()
 
     def state(self, *, now: float, wall_ms: float, wall_iso: str) -> ConsumerState:
         """The present state. now: monotonic seconds; wall_ms: milliseconds since 1970; wall_iso.
@@ -101,9 +104,10 @@ class Status:
         if self._sink.since is None:
             self._sink = replace(self._sink, since=wall_iso)
         ready = self._sink.health is SinkHealth.READY
-        busy = [self.decoding.fraction(now), self.writing.fraction(now)]
-        known = [b for b in busy if b is not None]
+        decoding, writing = self.decoding.fraction(now), self.writing.fraction(now)
+        known = [b for b in (decoding, writing) if b is not None]
         oldest_ms = self.builder.oldest_timestamp_ms()
+        oldest_s = None if oldest_ms is None else max(0.0, (wall_ms - oldest_ms) / 1000)
         return ConsumerState(
             consumer=self._consumer,
             pipeline=self._pipeline,
@@ -113,12 +117,17 @@ class Status:
             totals=replace(self._totals, gap_records=self.positions.gap_records),
             busy_fraction=max(known) if ready and known else None,
             records_per_second=self._written.per_second(now) if ready else None,
-            oldest_unwritten_s=None if oldest_ms is None else max(0.0, (wall_ms - oldest_ms) / 1000),
+            oldest_unwritten_s=oldest_s,
             buffered_bytes=self.builder.size_bytes,
             paused_because=None if ready else (self._sink.message or "the database has not been reached yet"),
             source_message=self.source_trouble or self.unanswered,
             uptime_s=now - self._started_at,
+            busy_with_small_writes=(writing or 0.0) >= (decoding or 0.0) and self._has_room(now, oldest_s),
         )
+
+    def _has_room(self, now: float, oldest_s: float | None) -> bool:
+        """The writer is at small transactions, and not because the database takes no more: that lets records wait."""
+        return self._small_writes.prevail(now) and (oldest_s is None or oldest_s < WINDOW_S)
 
     def _phase(self) -> Phase:
         if self.draining:

@@ -90,6 +90,9 @@ class ConsumerState:
 
     busy_fraction: 0..1 over the last seconds, the largest utilisation of any stage (fetch+decode, write); waiting at
         the consumer's own cap counts as busy. None: not running long enough to tell, or the sink is not ready.
+    busy_with_small_writes: most of the time that makes busy_fraction went into transactions so small that they are
+        round trips and waiting for the disk: larger ones would take hardly longer, and what this consumer could write
+        cannot be told from it.
     records_per_second: written (rows and dead letters) over the same window; None likewise.
     oldest_unwritten_s: age of the oldest record held but not written; None when nothing is held.
     source_message: what is wrong with Kafka (unreachable broker, missing topic, refused credentials); None: nothing.
@@ -108,6 +111,7 @@ class ConsumerState:
     paused_because: str | None
     source_message: str | None
     uptime_s: float
+    busy_with_small_writes: bool = False
 
 
 def to_json_object(state: ConsumerState) -> dict[str, Any]:

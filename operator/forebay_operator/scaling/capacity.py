@@ -63,6 +63,8 @@ def read_busy_samples(consumers: Sequence[ConsumerView]) -> tuple[BusySample, ..
             continue
         if not state.busy_fraction or not state.records_per_second or state.busy_fraction < MIN_BUSY:
             continue
+        if state.busy_with_small_writes:  # a few rows after the other: capacity would be no more than the present load
+            continue
         busy = 1.0 if state.busy_fraction >= SATURATED_BUSY else state.busy_fraction
         samples.append(BusySample(records_per_second=state.records_per_second / busy, busy_fraction=busy))
     return tuple(samples)

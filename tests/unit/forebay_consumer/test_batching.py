@@ -122,3 +122,22 @@ def test_a_second_outage_begins_the_ramp_anew() -> None:
     policy = BatchPolicy().after_outage()
     policy = policy.after_write(policy.rows, took_s=0.001).after_outage()
     assert policy.max_rows == MIN_ROWS
+
+
+@pytest.mark.parametrize(
+    ("records", "took_s", "is_small"),
+    [
+        pytest.param(5, 0.005, True, id="round-trips"),
+        pytest.param(300, 0.3, True, id="slow-round-trips"),
+        pytest.param(100, 0.002, False, id="as-quick-a-record-as-a-full-one"),
+        pytest.param(600, 5.0, False, id="large-and-slow"),
+    ],
+)
+def test_small_transaction_is_one_that_leaves_room_and_takes_long_a_record(
+    records: int, took_s: float, is_small: bool
+) -> None:
+    assert BatchPolicy(rows=1_000).is_small(records, took_s=took_s) is is_small
+
+
+def test_batch_as_large_as_the_cap_allows_is_not_small() -> None:
+    assert not BatchPolicy(ceiling_rows=250).is_small(250, took_s=0.5)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from forebay_consumer.pace import WINDOW_S, Cap, Rate, Utilisation
+from forebay_consumer.pace import WINDOW_S, Cap, Rate, SmallWrites, Utilisation
 from forebay_consumer.retry import AWAY, BROKEN, Backoff, Pauses
 
 
@@ -39,6 +39,17 @@ def test_utilisation_counts_work_under_way_and_is_unknown_at_first() -> None:
     stage.reset(3.0)
     assert stage.fraction(3.5) is None
     assert stage.fraction(8.5) == 0.0
+
+
+def test_small_writes_prevail_by_their_time_and_leave_the_window() -> None:
+    writes = SmallWrites()
+    assert not writes.prevail(0.0)
+    for tenth in range(10):
+        writes.add(0.05, is_small=True, now=tenth / 10)
+    writes.add(0.4, is_small=False, now=1.0)
+    assert writes.prevail(1.0)
+    assert not writes.prevail(0.9 + WINDOW_S)
+    assert not writes.prevail(60.0)
 
 
 def test_rate_forgets_what_left_the_window() -> None:

@@ -185,6 +185,19 @@ async def test_cap_paces_the_writes_and_waiting_for_it_is_being_busy() -> None:
 
 
 @in_virtual_time
+async def test_little_load_is_small_writes_and_a_backlog_is_not() -> None:
+    world = World(1)
+    async with running(world, spec=build_spec(max_rows_per_second=1_000)) as consumer:
+        for _ in range(100):
+            world.produce(0, 1)
+            await pass_time(0.05)
+        assert consumer.state.busy_with_small_writes
+        world.produce(0, 10_000)
+        await pass_time(5.0)
+        assert not consumer.state.busy_with_small_writes
+
+
+@in_virtual_time
 async def test_decoding_counts_as_busy_and_idling_does_not() -> None:
     world = World(1)
     loop = asyncio.get_running_loop()

@@ -45,6 +45,45 @@ def test_busy_fraction_is_that_of_the_busiest_stage() -> None:
     assert seen(status, 10.0).busy_fraction == pytest.approx(0.6)
 
 
+def small_writes(status: Status) -> None:
+    """A second of small transactions, one after the other."""
+    status.sink_ready(written=True)
+    status.writing.begin(9.0)
+    status.writing.end(10.0)
+    for tenth in range(10):
+        status.written(batch(raw_chunk()), receipt({0: 3}, took_s=0.1), now=9.0 + tenth / 10, is_small=True)
+
+
+def test_small_writes_are_told_because_busy_tells_nothing_then() -> None:
+    status = status_at()
+    small_writes(status)
+    assert seen(status).busy_with_small_writes
+    assert not seen(status, 60.0).busy_with_small_writes
+
+
+def test_small_writes_are_not_told_while_decoding_is_what_takes_longest() -> None:
+    status = status_at()
+    small_writes(status)
+    status.decoding.begin(7.0)
+    status.decoding.end(10.0)
+    assert not seen(status).busy_with_small_writes
+
+
+def test_small_writes_are_not_told_while_records_wait_for_them() -> None:
+    status = status_at()
+    small_writes(status)
+    status.builder.add(encoded(raw_chunk()), 9.0)  # of the second 1
+    assert seen(status, wall_ms=3_000.0).busy_with_small_writes
+    assert not seen(status, wall_ms=7_000.0).busy_with_small_writes
+
+
+def test_small_writes_are_forgotten_with_an_interruption() -> None:
+    status = status_at()
+    small_writes(status)
+    status.reset_rates(10.0)
+    assert not seen(status).busy_with_small_writes
+
+
 def test_commit_is_counted_in_all_totals() -> None:
     status = status_at()
     status.sink_ready(written=True)
