@@ -15,7 +15,7 @@ SOURCES := crds operator consumer cli bench tests tools
 COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"
 
-.PHONY: demo test e2e check bench image manifests lock system
+.PHONY: demo test e2e check bench faults image manifests lock system
 
 demo: $(READY) ## A flood through real Kafka into real PostgreSQL, then an audit. ARGS="--break lose" must fail
 	$(BIN)/forebay demo $(ARGS)
@@ -44,6 +44,10 @@ manifests: $(READY) ## Writes what comes from charts and crds/: manifests/, READ
 
 bench: $(READY) ## A measurement. WHAT=write_path: throughput beside bare loops. WHAT=operator_cost: the operator, on kind
 	PYTHONPATH=tests $(BIN)/python -m bench.$(WHAT) $(ARGS)
+
+faults: $(READY) ## 100 faults of PostgreSQL under load, resumable. ARGS="--scenario everything-down", "--seed 2 --fresh", ...
+	tools/setup_system.sh ha
+	PYTHONPATH=tests $(BIN)/python -m bench.faults_ha $(ARGS)
 
 image: ## Container images of the operator and the consumer. BASE, WHEELS, PYTHON: see tools/build_images.sh
 	BASE='$(BASE)' WHEELS='$(WHEELS)' PYTHON='$(PYTHON)' IMAGE='$(IMAGE)' TAG='$(TAG)' tools/build_images.sh
