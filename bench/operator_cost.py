@@ -1,68 +1,82 @@
 """What the operator costs at rest, and how fast it acts: the goals of the operator, measured.
 
-    PYTHONPATH=tests python -m bench.operator_cost [--repeats 5 --idle-seconds 120]
+    PYTHONPATH=tests python -m bench.operator_cost [--only idle --repeats 5 --idle-seconds 120]
 
-First 20 pipelines on a bare control plane (operator_idle.py), then a kind cluster with servers (operator_cluster.py),
-with what tests/support offers. Takes 20 minutes. The figures are stored by a whole run only.
+idle: 20 pipelines on a bare control plane (operator_idle.py). starts, steps: on a kind cluster (operator_cluster.py).
+Servers and clusters are those of tests/support. A whole run takes 20 minutes; the figures of parts that are not
+measured again stay as they are, and the page says when each was taken, and beside how much else.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from bench.operator_cluster import CAP, HIGH, LOW, PARTITIONS, measure_starts, measure_steps, open_field
 from bench.operator_idle import measure_idle
-from bench.results import Metric, describe_environment, write_results
+from bench.results import RESULTS, Metric, describe_environment, write_results
 
+NAME = "operator"
+TITLE = "The operator: what it costs, how fast it acts"
 PACKAGES = ("aiohttp", "confluent-kafka", "kopf", "kubernetes", "prometheus-client")
-
 PARTS = ("idle", "starts", "steps")
 
 
-def run(parts: list[str], repeats: int, idle_s: float, patience_s: float) -> None:
-    """Measure these parts, print the figures, and store them if they are all."""
-    metrics: dict[str, Metric] = {}
-    facts: dict[str, object] = {"load_average_before": round(os.getloadavg()[0], 1)}
-    if "idle" in parts:
-        metrics |= measure_idle(idle_s, patience_s)
-        show(metrics)
-    if set(parts) & {"starts", "steps"}:
-        with open_field() as field:
-            facts |= {"kubernetes": field.version(), "nodes": len(field.cluster.nodes)}
-            measures: dict[str, Callable[[], dict[str, Metric]]] = {
-                "starts": lambda: measure_starts(field, repeats),
-                "steps": lambda: measure_steps(field, repeats),
-            }
-            for part in parts:
-                if part in measures:
-                    found = measures[part]()
-                    show(found)
-                    metrics |= found
-    facts |= {"load_average_after": round(os.getloadavg()[0], 1)}
-    if set(parts) == set(PARTS):
-        facts |= {
-            "partitions": PARTITIONS,
-            "max_rows_per_second": CAP,
-            "load_before_step": LOW,
-            "load_after_step": HIGH,
+class Run:
+    """One call of the program: what was measured before, replaced part by part."""
+
+    def __init__(self) -> None:
+        file = RESULTS / f"{NAME}.json"
+        stored = json.loads(file.read_text()) if file.exists() else {"metrics": {}, "environment": {}}
+        self.metrics = {name: Metric.from_json(body) for name, body in stored["metrics"].items()}
+        self.facts: dict[str, object] = {
+            key: value for key, value in stored["environment"].items() if key in ("kubernetes", "nodes")
         }
-        title = "The operator: what it costs, how fast it acts"
-        print(write_results("operator", title, describe_environment(PACKAGES, **facts), metrics, "operator_cost"))
+        self.taken: dict[str, str] = stored["environment"].get("parts", {})
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[dict[str, Metric]]:
+        """Put the figures into what is yielded; they are stored at once."""
+        before, found = os.getloadavg()[0], dict[str, Metric]()
+        yield found
+        for key, metric in found.items():
+            print(f"{key:30s} {metric.to_json()} {metric.judge()}", flush=True)
+        self.metrics |= found
+        environment = describe_environment(PACKAGES)
+        self.taken[name] = (
+            f"{environment['date']}, commit {environment['commit']}, load average {before:.1f} before and "
+            f"{os.getloadavg()[0]:.1f} after"
+        )
+        environment |= {"partitions": PARTITIONS, "max_rows_per_second": CAP, "load": f"{LOW:g} → {HIGH:g} records/s"}
+        environment |= {**self.facts, "parts": self.taken}
+        print(write_results(NAME, TITLE, environment, self.metrics, "operator_cost"), flush=True)
 
 
-def show(metrics: dict[str, Metric]) -> None:
-    """For who waits."""
-    for name, metric in metrics.items():
-        print(f"{name:30s} {metric.to_json()} {metric.judge()}", flush=True)
+def main(parts: list[str], repeats: int, idle_s: float, patience_s: float) -> None:
+    """Measure these parts."""
+    run = Run()
+    if "idle" in parts:
+        with run.part("idle") as found:
+            found |= measure_idle(idle_s, patience_s)
+    if "starts" in parts or "steps" in parts:
+        with open_field() as field:
+            run.facts |= {"kubernetes": field.version(), "nodes": len(field.cluster.nodes)}
+            if "starts" in parts:
+                with run.part("starts") as found:
+                    found |= measure_starts(field, repeats)
+            if "steps" in parts:
+                with run.part("steps") as found:
+                    found |= measure_steps(field, repeats)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--idle-seconds", type=float, default=120.0)
-    parser.add_argument("--patience", type=float, default=900.0, help="seconds to wait for a quiet machine")
-    parser.add_argument("--only", nargs="*", default=[], choices=PARTS, help="some parts, printed and not stored")
+    parser.add_argument("--patience", type=float, default=900.0, help="seconds that a quiet machine is waited for")
+    parser.add_argument("--only", nargs="*", default=[], choices=PARTS)
     args = parser.parse_args()
-    run(args.only or list(PARTS), args.repeats, args.idle_seconds, args.patience)
+    main(args.only or list(PARTS), args.repeats, args.idle_seconds, args.patience)

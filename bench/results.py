@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results"
@@ -43,7 +44,14 @@ class Metric:
             "n": len(self.values),
             "unit": self.unit,
             **({} if self.at_most is None else {"at_most": self.at_most}),
+            **({"about": self.about} if self.about else {}),
+            "values": [round(value, 3) for value in self.values],
         }
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> Metric:
+        """The inverse of to_json()."""
+        return cls(values=body["values"], unit=body["unit"], at_most=body.get("at_most"), about=body.get("about", ""))
 
     def judge(self) -> str:
         """Whether the goal was met, in a word or two; nothing without a goal."""
