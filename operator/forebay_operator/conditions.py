@@ -23,7 +23,7 @@ from forebay_operator.model import (
     Verdict,
 )
 from forebay_operator.scaling.choice import SILENT_MISSES
-from forebay_operator.scaling.sink_gate import judge_sink
+from forebay_operator.scaling.sink_gate import add_rewound, judge_sink
 
 _Answer = tuple[ConditionStatus, str, str]
 
@@ -32,7 +32,7 @@ def build_conditions(
     pipeline: Pipeline, memory: Memory, seen: Observation, plan: Plan, outcomes: Sequence[Outcome], now: datetime
 ) -> tuple[Condition, ...]:
     """All conditions, in the order in which people read them. `since` moves to `now` when a status changes."""
-    sink, lost = _sink_ready(seen), _data_lost(seen)
+    sink, lost = _sink_ready(memory, seen), _data_lost(seen)
     answers = {
         ConditionType.READY: _ready(pipeline, memory, seen, sink, lost, plan.decision.terms.lag_records),
         ConditionType.SCALING: _scaling(pipeline, plan, outcomes),
@@ -127,14 +127,17 @@ def _lag_available(memory: Memory, seen: Observation) -> _Answer:
     return ConditionStatus.TRUE, "Complete", f"all {len(seen.lag.partitions)} partitions answered"
 
 
-def _sink_ready(seen: Observation) -> _Answer:
-    sink = judge_sink(seen.consumers)
+def _sink_ready(memory: Memory, seen: Observation) -> _Answer:
+    """Its message also keeps how much was read again: a restarted operator learns there what was told already."""
+    sink, rewound = judge_sink(memory.sink, seen.consumers), memory.sink.rewound_records
     if sink.health is SinkHealth.READY:
-        return ConditionStatus.TRUE, "Ready", "the last transaction of every consumer succeeded"
+        message = add_rewound("the last transaction of every consumer succeeded", rewound)
+        return ConditionStatus.TRUE, "Ready", message
     if sink.health is SinkHealth.UNKNOWN:
         return ConditionStatus.UNKNOWN, "NotTried", "no consumer has written or claimed yet"
     reason = sink.reason or sink.health.value
-    return ConditionStatus.FALSE, reason, sink.message or f"the database is {sink.health.value.lower()}"
+    message = sink.message or f"the database is {sink.health.value.lower()}"
+    return ConditionStatus.FALSE, reason, add_rewound(message, memory.sink.rewound_told)
 
 
 def _paused(pipeline: Pipeline) -> _Answer:

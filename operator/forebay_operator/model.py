@@ -12,6 +12,8 @@ from enum import StrEnum
 
 from forebay_api.state import ConsumerState
 
+from forebay_operator.remembered import Restored, SinkMemory
+
 # --- seen -----------------------------------------------------------------------------------------------------------
 
 
@@ -173,14 +175,6 @@ class Recommendation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Restored:
-    """last_decision was made under this generation, before a restart. since: first pass after it, None before that."""
-
-    generation: int
-    since: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
     """What one pass hands to the next. Losing it costs time, never correctness; capacity survives in the status.
 
@@ -209,6 +203,7 @@ class Memory:
     ordered: int | None = None
     had_rival: bool = False
     restored: Restored | None = None
+    sink: SinkMemory = field(default_factory=SinkMemory)
     last_decision: Decision | None = None
     conditions: tuple[Condition, ...] = ()
 

@@ -94,8 +94,10 @@ class PipelineLoop:
     def change(self, pipeline: Pipeline) -> None:
         """Use this version from the next pass on, which begins at once."""
         if pipeline.spec.source != self._pipeline.spec.source:
-            known = self._memory  # offsets of another topic mean nothing; who sets the replicas still matters
-            self._memory = Memory(capacity=known.capacity, ordered=known.ordered, had_rival=known.had_rival)
+            known = self._memory  # offsets of another topic mean nothing; database and replicas are the same
+            self._memory = Memory(
+                capacity=known.capacity, ordered=known.ordered, had_rival=known.had_rival, sink=known.sink
+            )
         self._pipeline = pipeline
         self._wake.set()
 

@@ -26,6 +26,11 @@ from forebay_operator.model import (
     ScaleTo,
     Verdict,
 )
+from forebay_operator.remembered import SinkMemory
+from forebay_operator.scaling.sink_gate import CLOSED_BINDINGS, SETTLING_BINDING
+
+REWOUND = "Rewound"
+"""Reason of the event about records that are read again."""
 
 
 def build_report(
@@ -39,27 +44,28 @@ def build_report(
 ) -> Report:
     """before: the memory that the pass began with, so that only news becomes an event."""
     conditions = build_conditions(pipeline, after, seen, plan, outcomes, now)
+    news = [
+        *_scaling_events(before.last_decision, plan, outcomes),
+        *_sink_events(before.sink, after.sink, now),
+        *_condition_events(before, conditions),
+    ]
     return Report(
         seen=seen,
         plan=plan,
         outcomes=tuple(outcomes),
         capacity=after.capacity,
         conditions=conditions,
-        events=tuple(_events(before, plan, outcomes, conditions)),
+        events=tuple(news),
         generation=pipeline.generation,
         ordered=after.ordered,
     )
 
 
-def _events(before: Memory, plan: Plan, outcomes: Sequence[Outcome], conditions: Sequence[Condition]) -> list[Event]:
-    return [*_scaling_events(before.last_decision, plan, outcomes), *_condition_events(before, conditions)]
-
-
 def _scaling_events(last: Decision | None, plan: Plan, outcomes: Sequence[Outcome]) -> list[Event]:
     """One a change, and one a changed verdict that is no change: why nothing is done is news too.
 
-    Nothing for a write that came too late for what it saw, which the next pass repeats, nor for a conflict, which has
-    an event of its own.
+    Nothing for a write that came too late for what it saw, which the next pass repeats, nor for a conflict or a
+    database that is away, which have events of their own.
     """
     decision = plan.decision
     events: list[Event] = []
@@ -72,16 +78,38 @@ def _scaling_events(last: Decision | None, plan: Plan, outcomes: Sequence[Outcom
             message = f"{decision.from_replicas} → {outcome.action.replicas} consumers: {decision.because}"
             events.append(Event(type=EventType.NORMAL, reason="Scaled", message=message))
     is_news = last is None or last.verdict is not decision.verdict
-    if is_news and not events and decision.verdict is not Verdict.STEADY and plan.conflict is None:
+    has_own_event = plan.conflict is not None or decision.binding in _SINK_BINDINGS
+    if is_news and not events and decision.verdict is not Verdict.STEADY and not has_own_event:
         alarming = decision.verdict in (Verdict.BLOCKED, Verdict.BLIND)
         kind = EventType.WARNING if alarming else EventType.NORMAL
         events.append(Event(type=kind, reason=decision.verdict.value, message=decision.because))
     return events
 
 
+_SINK_BINDINGS = {*CLOSED_BINDINGS, SETTLING_BINDING}
+
+
+def _sink_events(before: SinkMemory, after: SinkMemory, now: datetime) -> list[Event]:
+    """When an outage begins and when it ends, and then how much has to be read again, as one number."""
+    events = []
+    if before.outage is None and after.outage is not None:
+        message = f"{after.outage.reason}: {after.outage.message}; consumers wait, their number stays as it is"
+        events.append(Event(type=EventType.WARNING, reason="SinkNotReady", message=message))
+    if before.outage is not None and after.opened_at != before.opened_at:
+        lasted_s = max(0.0, (now - before.outage.since).total_seconds())
+        message = f"the database takes rows again after {lasted_s:,.0f} s"
+        events.append(Event(type=EventType.NORMAL, reason="SinkNotReadyOver", message=message))
+    if after.outage is None and after.rewound_untold:
+        message = (
+            f"{after.rewound_untold:,} records are read again from Kafka, because a failover lost their commits "
+            f"({after.rewound_records:,} since these consumers were started)"
+        )
+        events.append(Event(type=EventType.WARNING, reason=REWOUND, message=message))
+    return events
+
+
 _BAD = {
     ConditionType.LAG_AVAILABLE: ConditionStatus.FALSE,
-    ConditionType.SINK_READY: ConditionStatus.FALSE,
     ConditionType.CONFLICT: ConditionStatus.TRUE,
     ConditionType.DATA_LOST: ConditionStatus.TRUE,
 }
@@ -105,5 +133,4 @@ def _condition_events(before: Memory, conditions: Sequence[Condition]) -> list[E
 
 
 def _event_name(kind: ConditionType) -> str:
-    names = {ConditionType.LAG_AVAILABLE: "LagUnavailable", ConditionType.SINK_READY: "SinkNotReady"}
-    return names.get(kind, kind.value)
+    return {ConditionType.LAG_AVAILABLE: "LagUnavailable"}.get(kind, kind.value)

@@ -11,7 +11,8 @@ from dataclasses import replace
 
 from forebay_api.v1alpha1 import Pipeline, ScalingMode, Timing
 
-from forebay_operator.model import Decision, Memory, Restored, Terms, Verdict
+from forebay_operator.model import Decision, Memory, Terms, Verdict
+from forebay_operator.remembered import Restored
 from forebay_operator.scaling.choice import Choice
 from forebay_operator.scaling.evidence import Evidence, slow_window_s
 

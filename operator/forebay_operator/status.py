@@ -6,10 +6,12 @@ What must not live here: what is worth a write (status_rules.py), writing it any
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
+
+from forebay_api.state import SinkHealth
 
 from forebay_operator.conflict import RIVAL
 from forebay_operator.decide import SUSPENDED
@@ -23,10 +25,11 @@ from forebay_operator.model import (
     Decision,
     Memory,
     Report,
-    Restored,
     Terms,
     Verdict,
 )
+from forebay_operator.remembered import Outage, Restored, SinkMemory
+from forebay_operator.scaling.sink_gate import CLOSED_BINDINGS, split_rewound
 
 T = TypeVar("T")
 
@@ -134,10 +137,24 @@ def memory_from_status(status: Mapping[str, Any]) -> Memory:
         ordered=ordered if isinstance(ordered, int) else None,
         resume_to=decision.from_replicas or None if decision is not None and decision.binding == SUSPENDED else None,
         had_rival=any(_is_rivalry(condition) for condition in conditions),
+        sink=_read_sink(decision, conditions),
         restored=Restored(generation=int(generation or 0)) if is_restored else None,
         last_decision=decision,
         conditions=conditions,
     )
+
+
+def _read_sink(decision: Decision | None, conditions: Sequence[Condition]) -> SinkMemory:
+    """An outage goes on over a restart, and what was read again is told once."""
+    ready = next((each for each in conditions if each.type is ConditionType.SINK_READY), None)
+    if ready is None or ready.status is ConditionStatus.UNKNOWN:
+        return SinkMemory()
+    message, rewound = split_rewound(ready.message)
+    if ready.status is ConditionStatus.TRUE:
+        return SinkMemory(rewound_before=rewound)
+    health = CLOSED_BINDINGS.get("" if decision is None else decision.binding, SinkHealth.AWAY)
+    outage = Outage(since=ready.since, health=health, reason=ready.reason, message=message)
+    return SinkMemory(outage=outage, rewound_before=rewound)
 
 
 def _is_rivalry(condition: Condition) -> bool:

@@ -29,6 +29,13 @@ CHANGE = 0.1
 SAME_EVENT_WITHIN = timedelta(minutes=10)
 """The same event is told once in this time; Kubernetes keeps events for an hour."""
 
+SAME_OUTAGE_WITHIN = timedelta(minutes=1)
+"""For outages of the database, which are over within seconds: the next one is news, a database that flaps is not."""
+
+_OUTAGE = ("SinkNotReady", "SinkNotReadyOver")
+_NUMBERS_MATTER = ("Scaled", "Rewound")
+"""From how many to how many, and how many, is what these are about."""
+
 Number = int | float | None
 
 
@@ -133,12 +140,16 @@ class Told:
 
 def choose_event(told: Told, event: Event, now: datetime) -> tuple[Told, bool]:
     """Whether to tell it, and what counts as told afterwards."""
-    recent = {key: at for key, at in told.at.items() if timedelta(0) <= now - at < SAME_EVENT_WITHIN}
+    recent = {key: at for key, at in told.at.items() if timedelta(0) <= now - at < _same_within(key[0])}
     key = (event.reason, _what(event))
     is_new = key not in recent
     return Told(at={**recent, key: now} if is_new else recent), is_new
 
 
+def _same_within(reason: str) -> timedelta:
+    return SAME_OUTAGE_WITHIN if reason in _OUTAGE else SAME_EVENT_WITHIN
+
+
 def _what(event: Event) -> str:
-    """From how many to how many is what a change of size is about; elsewhere numbers only say how long or how much."""
-    return event.message if event.reason == "Scaled" else without_numbers(event.message)
+    """Numbers only say how long or how much, but for a few events."""
+    return event.message if event.reason in _NUMBERS_MATTER else without_numbers(event.message)

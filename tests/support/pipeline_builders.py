@@ -74,6 +74,7 @@ def build_state(
     rate: float | None = 500.0,
     health: SinkHealth = SinkHealth.READY,
     stopped: Mapping[int, str] | None = None,
+    rewound: int = 0,
 ) -> ConsumerState:
     """A consumer's answer."""
     reports = tuple(
@@ -86,7 +87,7 @@ def build_state(
         phase=Phase.RUNNING,
         sink=SinkState(health=health, reason=reason, message=reason and "connection refused"),
         partitions=reports,
-        totals=Totals(),
+        totals=Totals(rewound_records=rewound),
         busy_fraction=busy,
         records_per_second=rate,
         oldest_unwritten_s=None,

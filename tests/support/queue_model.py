@@ -35,7 +35,8 @@ class QueueModel:
     """arrival: records/s at a second of the model. cap, limit: records/s of one consumer, by its cap and by nature.
 
     start_s: from start to membership. rebalance_s: nobody writes for so long after a change of members.
-    commit_lag_s: the group's commits trail what is written by so much.
+    commit_lag_s: the group's commits trail what is written by so much. rewound: what each consumer says it read again.
+    are_silent: no consumer answers.
     """
 
     pipeline: Pipeline
@@ -47,6 +48,8 @@ class QueueModel:
     rebalance_s: float = 1.0
     commit_lag_s: float = 1.0
     health: SinkHealth = SinkHealth.READY
+    rewound: int = 0
+    are_silent: bool = False
     second: float = 0.0
     replicas: int | None = None
     lag: FakeLag = field(default_factory=FakeLag)
@@ -165,9 +168,9 @@ class QueueModel:
 
     async def read_state(self, consumer: RunningConsumer) -> ConsumerState | None:
         found = next(c for c in self._consumers if c.name == consumer.name)
-        if self.second - found.started_s < self.start_s:
+        if self.are_silent or self.second - found.started_s < self.start_s:
             return None
-        return build_state(found.name, busy=found.busy, rate=found.rate, health=self.health)
+        return build_state(found.name, busy=found.busy, rate=found.rate, health=self.health, rewound=self.rewound)
 
     # --- Recorder ---------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from forebay_api.v1alpha1 import ScalingSpec
 
 from forebay_operator.model import Clamp, Memory, Verdict
 from forebay_operator.scaling.evidence import OVERLOADED_UTILISATION, Evidence, Wanted
+from forebay_operator.scaling.sink_gate import SETTLING_BINDING
 from forebay_operator.scaling.stability import BLOCKED_AFTER_S
 from forebay_operator.scaling.target import MAX_UTILISATION, utilisation
 
@@ -80,8 +81,8 @@ def hold(
 
 
 def choose(scaling: ScalingSpec, memory: Memory, seen: Evidence) -> Choice:
-    """The first rule that has something to say: bounds, blindness, waking, sink, unrest, then size."""
-    for rule in (_keep_bounds, _wait_for_lag, _wake, _wait_for_sink, _wait_for_rest, _sleep):
+    """The first rule that has something to say: bounds, blindness, waking, sink and its return, unrest, then size."""
+    for rule in (_keep_bounds, _wait_for_lag, _wake, _wait_for_sink, _wait_after_outage, _wait_for_rest, _sleep):
         choice = rule(scaling, memory, seen)
         if choice is not None:
             return choice
@@ -154,6 +155,18 @@ def _wait_for_sink(_scaling: ScalingSpec, _memory: Memory, seen: Evidence) -> Ch
     return hold(
         seen, binding=f"Sink{seen.sink.health.value}", because=because, would_change_if="the database takes rows again"
     )
+
+
+def _wait_after_outage(scaling: ScalingSpec, _memory: Memory, seen: Evidence) -> Choice | None:
+    """Consumers start again slowly, with a backlog that is not of their making: neither says how many are needed."""
+    is_right = seen.wanted is not None and seen.wanted.replicas == seen.replicas
+    if is_right or seen.sink_open_s >= scaling.timing.settle_s:
+        return None
+    because = (
+        f"the database takes rows again since {seen.sink_open_s:.0f} s; "
+        f"what has piled up is judged after {scaling.timing.settle_s:g} s"
+    )
+    return hold(seen, binding=SETTLING_BINDING, because=because, would_change_if="that time has passed")
 
 
 def _wait_for_rest(scaling: ScalingSpec, _memory: Memory, seen: Evidence) -> Choice | None:

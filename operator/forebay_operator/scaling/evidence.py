@@ -24,7 +24,7 @@ from forebay_operator.model import (
 from forebay_operator.scaling.capacity import CapacityEstimate, choose_capacity, learn_capacity, read_busy_samples
 from forebay_operator.scaling.lag import LagView, follow_lag
 from forebay_operator.scaling.rates import Rates, measure_rates
-from forebay_operator.scaling.sink_gate import SinkView, judge_sink
+from forebay_operator.scaling.sink_gate import SinkView, follow_sink, judge_sink, open_since_s
 from forebay_operator.scaling.stability import add_recommendation, find_unrest, highest_recommendation
 from forebay_operator.scaling.target import Size, deadline_s, drain_s, size_group, utilisation
 
@@ -62,6 +62,7 @@ class Evidence:
     silent: running consumers that did not answer. unrest: why the group is not at rest; rest_s, unrest_s: for how long.
     idle_s: nothing arrived, nothing waited, everything committed for so long. wanted: by the demand that the
     rates show (a lower bound if partitions are missing); None: not known. hunger: why more are needed now.
+    sink_open_s: since the database's last outage ended, infinite where there was none.
     highest: most that was needed within the scale-in window, None until that is full.
     """
 
@@ -72,6 +73,7 @@ class Evidence:
     rates: Rates
     capacity: CapacityEstimate
     sink: SinkView
+    sink_open_s: float
     silent: tuple[str, ...]
     unrest: str | None
     rest_s: float
@@ -98,13 +100,11 @@ def weigh(
     memory, lag = _follow(spec, memory, seen)
     memory, unrest = _watch_rest(memory, workload, seen, now)
     rest_s, unrest_s = _since(memory.settled_since, now), _since(memory.unsettled_since, now)
-    sink = judge_sink(seen.consumers)
-    may_learn = unrest is None and rest_s >= timing.settle_s and not sink.is_closed
-    if lag is not None and lag.is_complete and may_learn:
-        learned = learn_capacity(
-            memory.capacity, read_busy_samples(seen.consumers), elapsed_s=max(0.0, elapsed_s), now=now
-        )
-        memory = replace(memory, capacity=learned)
+    memory = replace(memory, sink=follow_sink(memory.sink, seen.consumers, now))
+    sink, sink_open_s = judge_sink(memory.sink, seen.consumers), open_since_s(memory.sink, now)
+    is_sink_settled = not sink.is_closed and sink_open_s >= timing.settle_s
+    if lag is not None and lag.is_complete and unrest is None and rest_s >= timing.settle_s and is_sink_settled:
+        memory = _learn(memory, seen, elapsed_s=elapsed_s, now=now)
     capacity = choose_capacity(spec, memory.capacity)
     rates = measure_rates(
         memory.history,
@@ -114,7 +114,9 @@ def weigh(
     )
     rates = rates if lag is not None else Rates()
     wanted = _size(spec.scaling, lag, capacity, rates.demand)
-    hunger = _find_hunger(spec.scaling, workload.replicas, lag, capacity, rates, wanted)
+    hunger = None  # what waits because of an outage is no need for more consumers
+    if is_sink_settled:
+        hunger = _find_hunger(spec.scaling, workload.replicas, lag, capacity, rates, wanted)
     memory = _remember_need(spec.scaling, memory, lag, rates, capacity, hunger, now)
     evidence = Evidence(
         now=now,
@@ -124,6 +126,7 @@ def weigh(
         rates=rates,
         capacity=capacity,
         sink=sink,
+        sink_open_s=sink_open_s,
         silent=tuple(view.consumer.name for view in seen.consumers if view.state is None),
         unrest=unrest,
         rest_s=rest_s,
@@ -153,6 +156,11 @@ def _forget_future(memory: Memory, now: datetime, *, hold_s: float) -> Memory:
         recommendations=tuple(each for each in memory.recommendations if each.at <= now),
         held_until={partition: min(until, latest) for partition, until in memory.held_until.items()},
     )
+
+
+def _learn(memory: Memory, seen: Observation, *, elapsed_s: float, now: datetime) -> Memory:
+    samples = read_busy_samples(seen.consumers)
+    return replace(memory, capacity=learn_capacity(memory.capacity, samples, elapsed_s=max(0.0, elapsed_s), now=now))
 
 
 def _since(start: datetime | None, now: datetime) -> float:

@@ -14,10 +14,10 @@ from forebay_operator.model import (
     GroupView,
     Memory,
     Observation,
-    Restored,
     ScaleTo,
     Verdict,
 )
+from forebay_operator.remembered import Restored
 from support.decisions import FLOOD_1, KNOWN, QUIET_4, flow, last, run, without_partition
 from support.pipeline_builders import START, blind, build_observation, build_pipeline, build_state
 
