@@ -41,9 +41,13 @@ PACKAGES = ("asyncpg", "confluent-kafka", "msgspec", "uvloop")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """progress: entries done, one a line; None = not kept. until_s: begin no fault after that, monotonic."""
+    """progress: entries done, one a line; None = not kept. until_s: begin no fault after that, monotonic.
+
+    modes: do only the faults of these now.
+    """
 
     faults: Sequence[PlannedFault]
+    modes: Sequence[Mode]
     rate: float
     progress: Path | None
     until_s: float | None
@@ -62,7 +66,8 @@ class Campaign:
     def run(self) -> None:
         """Do every fault that is not done yet."""
         done = {entry.number for entry in self.entries}
-        missing = [planned for planned in self._order.faults if planned.number not in done]
+        wanted = [planned for planned in self._order.faults if planned.mode in self._order.modes]
+        missing = [planned for planned in wanted if planned.number not in done]
         for (mode, network), planned in groupby(missing, key=lambda each: (each.mode, each.kind in NEEDS_NETWORK)):
             self._run_alike(mode, network, list(planned))
 
@@ -139,7 +144,8 @@ def _read_progress(order: Order) -> list[Entry]:
         return []
     entries = [Entry(**json.loads(line)) for line in order.progress.read_text().splitlines()]
     planned = {(each.number, each.seed, str(each.kind)) for each in order.faults}
-    return [each for each in entries if (each.number, each.seed, each.kind) in planned]
+    found = {each.number: each for each in entries if (each.number, each.seed, each.kind) in planned}
+    return list(found.values())
 
 
 def _describe(entry: Entry, of: int, took_s: float) -> str:
@@ -171,6 +177,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rate", type=float, help="records/s; 2000, but 5000 for everything-down")
     parser.add_argument("--minutes", type=float, help="begin no fault later than that")
+    parser.add_argument("--modes", nargs="*", type=Mode, default=list(Mode), help="do those of the campaign now")
     parser.add_argument("--kinds", nargs="*", help="of a campaign only these, kept nowhere")
     parser.add_argument("--down", type=float, default=300.0, help="seconds without any database")
     parser.add_argument("--store", type=Path, help="write the JSON there, and no page")
@@ -187,7 +194,9 @@ def main() -> int:
         progress = _choose_progress(args.seed, args.count, fresh=args.fresh)
     if args.kinds:
         faults, progress = tuple(each for each in faults if each.kind in args.kinds), None
-    return run_campaign(Order(faults=faults, rate=rate, progress=progress, until_s=until_s), args.store)
+    return run_campaign(
+        Order(faults=faults, modes=args.modes, rate=rate, progress=progress, until_s=until_s), args.store
+    )
 
 
 if __name__ == "__main__":
