@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from dataclasses import dataclass, replace
 
 from forebay_cli.local.deadlines import wait_until
 from forebay_cli.local.ha.faults import Expiry, Fault, FaultKind
 from forebay_cli.local.ha.primary_watch import PrimaryWatch
+from forebay_cli.local.postgres_server import ConnectionParts
 
 from bench.ha.acknowledged import StateWatch
 from bench.ha.field import Field
@@ -17,6 +19,9 @@ from bench.ha.tails import Tail, lose_tail
 NOTICE_S = 20.0
 HOLD_S = 3.0
 """How long a fault stays that interrupts nothing by itself, and how long everything is down."""
+TAKE_S = 5.0
+"""Less than the consumers' session in Kafka: they are held meanwhile."""
+CROWD = "SELECT count(*) FROM pg_stat_activity WHERE usename LIKE 'visitor%';"
 TERMINATE_OURS = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = :'role';"
 
 
@@ -83,19 +88,28 @@ def _strike_leader(field: Field, planned: PlannedFault) -> Fault:
 def _fill(field: Field, states: StateWatch) -> Struck:
     """Take every connection, those of the consumers, too, for a while; then give them all back."""
     fault = field.faults.fill_connections()
-    role = field.flood.database.user
-    begun_at_s = time.monotonic()
     assert fault.member is not None, "connections are a member's"
-    admin = field.cluster.nodes[fault.member].admin()
-
-    def are_shut_out() -> bool:
-        # Again and again: a consumer may be quicker than the crowd to take the place that it lost.
-        field.cluster.run_sql(TERMINATE_OURS, parts=admin, variables={"role": role})
-        return states.are_away()
-
-    if not wait_until(are_shut_out, NOTICE_S, 0.2):
-        raise field.fail("the consumers kept their connections to a full server")
+    begun_at_s = time.monotonic()
+    # Held meanwhile: they would be quicker than the crowd to take the places that they lose.
+    for consumer in field.consumers:
+        consumer.child.send(signal.SIGSTOP)
+    try:
+        _take_places(field, field.cluster.nodes[fault.member].admin())
+    finally:
+        for consumer in field.consumers:
+            consumer.child.send(signal.SIGCONT)
+    if not wait_until(states.are_away, NOTICE_S):
+        raise field.fail("the consumers do not say that a full server refuses them")
     time.sleep(HOLD_S)
     field.faults.heal()
     now_s = time.monotonic()
     return Struck(fault=replace(fault, at_s=begun_at_s, done_at_s=now_s), lost_at_s=begun_at_s, writable_at_s=now_s)
+
+
+def _take_places(field: Field, admin: ConnectionParts) -> None:
+    """End the consumers' sessions, and wait until the crowd has as many more."""
+    before = int(field.cluster.run_sql(CROWD, parts=admin))
+    variables = {"role": field.flood.database.user}
+    ended = int(field.cluster.run_sql(TERMINATE_OURS, parts=admin, variables=variables))
+    if not wait_until(lambda: int(field.cluster.run_sql(CROWD, parts=admin)) >= before + ended, TAKE_S, 0.2):
+        raise field.fail("nobody took the places of the consumers at a full server")
