@@ -15,10 +15,14 @@ SOURCES := crds operator consumer cli bench tests tools
 COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"
 
-.PHONY: demo test e2e check bench faults image manifests lock system
+.PHONY: demo demo-ha test e2e check bench faults image manifests lock system
 
 demo: $(READY) ## A flood through real Kafka into real PostgreSQL, then an audit. ARGS="--break lose" must fail
 	$(BIN)/forebay demo $(ARGS)
+
+demo-ha: $(READY) ## The same into three Patroni members behind HAProxy, one of which is killed in the middle of the flood
+	tools/setup_system.sh ha
+	$(BIN)/forebay demo --ha $(ARGS)
 
 test: $(READY) system ## All tests, those on a cluster last. ARGS="tests/unit -k parse" for some
 	$(if $(ARGS),,PYTHONPATH=tests $(BIN)/python -m support.programs helm etcd kube-apiserver) # before any deadline

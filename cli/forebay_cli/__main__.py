@@ -16,6 +16,7 @@ from rich.console import Console
 
 from forebay_cli.arguments import build_parser
 from forebay_cli.demo.command import DemoOptions, run_demo
+from forebay_cli.demo.wave import DEFAULT_HA_RECORDS, DEFAULT_RECORDS
 from forebay_cli.errors import ForebayError, UsageProblem
 from forebay_cli.local.commands import UpOptions, run_up, secret_places, show_logs, show_status, stop_pipeline
 from forebay_cli.local.embedded import EmbeddedOptions
@@ -110,8 +111,10 @@ def _run_positions(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _demo_options(arguments: argparse.Namespace) -> DemoOptions:
+    default = DEFAULT_HA_RECORDS if arguments.ha else DEFAULT_RECORDS
     return DemoOptions(
-        records=arguments.records,
+        ha=arguments.ha,
+        records=default if arguments.records is None else arguments.records,
         seconds=arguments.seconds,
         spoil=arguments.spoil,
         plain=arguments.plain,

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from forebay_cli.demo.audit import Spoil
-from forebay_cli.demo.wave import DEFAULT_RECORDS, DEFAULT_SECONDS
+from forebay_cli.demo.wave import DEFAULT_HA_RECORDS, DEFAULT_RECORDS, DEFAULT_SECONDS
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
@@ -65,11 +65,18 @@ def _add_schema(parser: argparse.ArgumentParser) -> None:
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=_seconds, default=DEFAULT_SECONDS, help="length of the wave (default 90)")
-    parser.add_argument("--records", type=_positive, default=DEFAULT_RECORDS, help=f"default {DEFAULT_RECORDS:,}")
+    default = f"default {DEFAULT_RECORDS:,}; with --ha {DEFAULT_HA_RECORDS:,}"
+    parser.add_argument("--records", type=_positive, help=default)
+    parser.add_argument(
+        "--ha", action="store_true", help="into three Patroni members behind HAProxy, the first of which is killed"
+    )
     parser.add_argument("--break", dest="spoil", choices=list(Spoil), type=Spoil, help="spoil one row before the audit")
     parser.add_argument("--plain", action="store_true", help="lines instead of a live view, as without a terminal")
     parser.add_argument(
-        "--keep", type=Path, metavar="DIR", help="keep the servers' data, the ledger and all logs there"
+        "--keep",
+        type=Path,
+        metavar="DIR",
+        help="keep the servers' data (with --ha Kafka's only), the ledger and all logs there",
     )
     parser.add_argument(
         "--pipeline", type=Path, metavar="PIPELINE.YAML", help="default manifests/samples/payments.yaml"

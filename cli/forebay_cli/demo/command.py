@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from forebay_api.v1alpha1 import Pipeline
 from forebay_consumer.sql import quote_identifier, split_table
 from rich.console import Console
 
 from forebay_cli.demo.audit import AuditFacts, Spoil, judge_facts
 from forebay_cli.demo.audit_database import gather_facts, open_connection, spoil_row
+from forebay_cli.demo.director import Director
+from forebay_cli.demo.ha_servers import run_ha_servers
 from forebay_cli.demo.play import Play, Stage
 from forebay_cli.demo.screen import describe_wave
 from forebay_cli.demo.verdict_table import build_last_line, list_problems, print_verdict
@@ -32,8 +37,12 @@ GRACE_S = 20.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoOptions:
-    """keep: an empty folder for data and logs, None = a temporary one. pipeline, table_sql: None = the sample's."""
+    """keep: an empty folder for data and logs, None = a temporary one. pipeline, table_sql: None = the sample's.
 
+    ha: the database has three members, of which the first is lost.
+    """
+
+    ha: bool
     records: int
     seconds: float
     spoil: Spoil | None
@@ -51,12 +60,10 @@ def run_demo(options: DemoOptions, console: Console) -> int:
     folder = _choose_folder(options.keep)
     wave = Wave(records=options.records, seconds=options.seconds)
     say = say_to(console)
-    say("starting Kafka and PostgreSQL")
+    say("starting Kafka, etcd, three members of Patroni and HAProxy" if options.ha else "starting Kafka and PostgreSQL")
     state = make_state_folder(folder / "state", pipeline)
-    servers_folder = None if options.keep is None else folder / "servers"
-    embedded = EmbeddedOptions(keep=servers_folder, init_sql=table_sql)
-    with hold_pid_file(state), run_embedded(pipeline.spec.source.topic, embedded) as servers:
-        say(f"both run; {describe_wave(wave)}")
+    with hold_pid_file(state), _run_servers(options, pipeline, folder, wave, table_sql) as (servers, director):
+        say(f"{'all' if options.ha else 'both'} run; {describe_wave(wave)}")
         stage = Stage(
             runtime=RuntimeOptions(
                 file=file,
@@ -69,7 +76,7 @@ def run_demo(options: DemoOptions, console: Console) -> int:
             logs=folder,
             plain=options.plain or not console.is_terminal,
         )
-        play = Play(stage, wave, console)
+        play = Play(stage, wave, console, director)
         asyncio.run(play.perform())
         say("auditing")
         facts = asyncio.run(_audit(servers, play.group_topic_table, stage.ledger, options.spoil))
@@ -79,6 +86,20 @@ def run_demo(options: DemoOptions, console: Console) -> int:
         say(f"data, ledger and logs are kept in {folder}")
     sys.stdout.write(build_last_line(verdict, play.story) + "\n")
     return 1 if list_problems(verdict, play.story) else 0
+
+
+@contextmanager
+def _run_servers(
+    options: DemoOptions, pipeline: Pipeline, folder: Path, wave: Wave, table_sql: Path
+) -> Iterator[tuple[Embedded, Director | None]]:
+    topic = pipeline.spec.source.topic
+    if options.ha:
+        with run_ha_servers(topic, folder / "servers", table_sql, wave) as (servers, director):
+            yield servers, director
+        return
+    keep = None if options.keep is None else folder / "servers"
+    with run_embedded(topic, EmbeddedOptions(keep=keep, init_sql=table_sql)) as servers:
+        yield servers, None
 
 
 def find_sample(name: str) -> Path:

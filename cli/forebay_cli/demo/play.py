@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from forebay_cli.demo.director import Director
 from forebay_cli.demo.screen import build_line, build_screen
 from forebay_cli.demo.story import Progress, Story
 from forebay_cli.demo.wave import Wave
@@ -36,6 +37,9 @@ PRODUCER_MARGIN_S = 150.0
 DRAIN_DEADLINE_S = 240.0
 """For the backlog after the wave."""
 
+FAILOVERS_DEADLINE_S = 180.0
+"""Beyond the wave, for members that come back late on a busy machine."""
+
 FALL_MARGIN_S = 90.0
 """Beyond the scale-in window, for going back to the fewest consumers, one settling after the other."""
 
@@ -53,8 +57,11 @@ class Stage:
 class Play:
     """One performance."""
 
-    def __init__(self, stage: Stage, wave: Wave, console: Console) -> None:
-        self.story = Story(wave=wave)
+    def __init__(self, stage: Stage, wave: Wave, console: Console, director: Director | None = None) -> None:
+        """director: what happens to the database meanwhile, None = nothing."""
+        self.story = Story(wave=wave, database=None if director is None else director.scene)
+        self._director = director
+        self._plot: asyncio.Task[None] | None = None
         self._stage = stage
         self._console = console
         self._runtime = LocalRuntime(stage.runtime, say=self._say, listener=lambda view, _: self.story.see(view))
@@ -70,10 +77,14 @@ class Play:
     async def perform(self) -> None:
         """Send the wave, wait for the drain and for the consumers to leave, then end them all. Raises DemoFailed."""
         self._running = asyncio.create_task(self._runtime.run())
-        showing = asyncio.create_task(self._show())
+        helpers = [asyncio.create_task(self._show())]
+        if self._director is not None:
+            helpers.append(asyncio.create_task(self._director.look()))
         try:
             await self._act()
         finally:
+            if self._plot is not None:
+                self._plot.cancel()
             if self._producer is not None and self._producer.is_running():
                 self._producer.send(signal.SIGTERM)
             self._set_stage("ending")
@@ -81,9 +92,10 @@ class Play:
             try:
                 await self._running
             finally:
-                showing.cancel()
-                with suppress(asyncio.CancelledError):
-                    await showing
+                for helper in helpers:
+                    helper.cancel()
+                    with suppress(asyncio.CancelledError):
+                        await helper
 
     async def _act(self) -> None:
         story = self.story
@@ -91,12 +103,16 @@ class Play:
         if not await self._wait(lambda: self._has_answer() and story.replicas_first is not None, READY_DEADLINE_S):
             raise DemoFailed(f"no consumer was ready within {READY_DEADLINE_S:.0f} s: {self._last_words()}")
         producer = self._producer = self._start_producer()
+        if self._director is not None:
+            self._plot = asyncio.create_task(self._director.perform(lambda: story.elapsed_s(_now()), self._say))
         self._set_stage("last reports")
         if not await self._wait(lambda: not producer.is_running(), story.wave.seconds + PRODUCER_MARGIN_S):
             raise DemoFailed("the producer did not end in time")
         if producer.exit_code != 0:
             raise DemoFailed(f"the producer failed: {self._read_producer_words()}")
         self._say("every record was delivered to Kafka")
+        if (plot := self._plot) is not None and not await self._wait(plot.done, FAILOVERS_DEADLINE_S):
+            raise DemoFailed("the failovers did not end in time")
         self._set_stage("draining")
         if not await self._wait(lambda: story.is_drained, DRAIN_DEADLINE_S):
             self._say(f"the backlog was not drained within {DRAIN_DEADLINE_S:.0f} s")
@@ -150,6 +166,8 @@ class Play:
             if self._running is not None and self._running.done():
                 await self._running
                 raise DemoFailed("the runtime has ended")
+            if self._plot is not None and self._plot.done():
+                self._plot.result()
             if _now() > deadline:
                 return False
             await asyncio.sleep(_LOOK_S)

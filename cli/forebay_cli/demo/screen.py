@@ -9,6 +9,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from forebay_cli.demo.failovers import DatabaseScene, MemberRole
 from forebay_cli.demo.story import Story
 from forebay_cli.demo.wave import Wave, WavePhase
 from forebay_cli.local.tables import build_consumers, show_age, show_count, show_rate, show_replicas
@@ -25,6 +26,8 @@ def build_screen(story: Story, *, now: float, width: int, max_age_s: float) -> R
     view = story.view
     cells = max(20, min(width - _BESIDE_CURVES, 120))
     parts: list[RenderableType] = [build_wave_line(story, now=now, cells=cells), Text()]
+    if story.database is not None:
+        parts += [build_database_line(story.database, now=now), Text()]
     parts += [build_curves(story, cells=cells, max_age_s=max_age_s), Text()]
     if view is not None:
         parts += [build_consumers(view.consumers, cap=view.cap_rows_per_second), Text()]
@@ -47,6 +50,24 @@ def build_wave_line(story: Story, *, now: float, cells: int) -> Text:
     text.append(f"  {_describe_phase(phase, story)}", "bold")
     if story.started_at is not None:
         text.append(f" {elapsed:.0f} s", "dim")
+    return text
+
+
+_ROLE_LOOKS = {
+    MemberRole.LEADS: ("●", "bold green"),
+    MemberRole.FOLLOWS: ("○", "green"),
+    MemberRole.DOWN: ("✗", "bold red"),
+}
+
+
+def build_database_line(scene: DatabaseScene, *, now: float) -> Text:
+    """Each member and what it does, and whether anybody can write."""
+    text = Text.assemble((f"{'database':<10}", "dim"))
+    for member in scene.members:
+        mark, style = _ROLE_LOOKS[member.role]
+        text.append(f"{mark} {member.name} {member.role.value}".ljust(16), style)
+    if scene.outage_since is not None:
+        text.append(f"  nobody can write, for {now - scene.outage_since:.1f} s now", "bold red")
     return text
 
 
@@ -134,6 +155,8 @@ def build_line(story: Story, *, now: float) -> str:
     rate_in = show_rate(None if sample is None else sample.sent_rate)
     rate_out = show_rate(None if sample is None else sample.written_rate)
     head = f"{story.elapsed_s(now):5.0f} s  {phase:<12} in {rate_in:>9}  out {rate_out:>9}"
+    if story.database is not None:
+        head += f"  {_name_primary(story.database):<11}"
     if view is None:
         return head
     busy = " ".join("?" if c.busy_fraction is None else f"{c.busy_fraction:.0%}" for c in view.consumers)
@@ -141,6 +164,12 @@ def build_line(story: Story, *, now: float) -> str:
         f"{head}  lag {show_count(view.lag_records):>8}  age {show_age(view):>8}  "
         f"consumers {show_replicas(view)} busy {busy or '-'}  {view.verdict}: {view.because}"
     )
+
+
+def _name_primary(scene: DatabaseScene) -> str:
+    """A few words for a line."""
+    leaders = [each.name for each in scene.members if each.role is MemberRole.LEADS]
+    return "NO PRIMARY" if scene.outage_since is not None or not leaders else f"primary {leaders[0]}"
 
 
 def describe_wave(wave: Wave) -> str:

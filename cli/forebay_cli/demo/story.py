@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
+from forebay_cli.demo.failovers import DatabaseScene
 from forebay_cli.demo.wave import Wave
 from forebay_cli.local.view import PipelineView
 
@@ -43,7 +44,11 @@ class Progress:
 
 @dataclass(slots=True)
 class Story:
-    """stage: what is being waited for, in words. started_at: monotonic time of the wave's beginning, None before."""
+    """stage: what is being waited for, in words. started_at: monotonic time of the wave's beginning, None before.
+
+    database: None when nothing happens to it. rewound_by: consumer -> records that it read again after a failover.
+    troubles: what was said of consumers that ended by themselves.
+    """
 
     wave: Wave
     stage: str = "starting"
@@ -55,6 +60,9 @@ class Story:
     replicas_first: int | None = None
     replicas_peak: int = 0
     max_age_s: float = 0.0
+    database: DatabaseScene | None = None
+    rewound_by: dict[str, int] = field(default_factory=dict)
+    troubles: set[str] = field(default_factory=set)
 
     def elapsed_s(self, now: float) -> float:
         """Since the wave began; 0 before."""
@@ -73,6 +81,11 @@ class Story:
                 self.replicas_first = view.running
         if view.age_s is not None:
             self.max_age_s = max(self.max_age_s, view.age_s)
+        if view.problem is not None:
+            self.troubles.add(view.problem)
+        for line in view.consumers:
+            if line.rewound_records is not None:
+                self.rewound_by[line.name] = line.rewound_records
 
     def advance(self, progress: Progress, over_s: float) -> Sample:
         """Take in the producer's progress since the last call, over_s seconds ago; the new sample."""
@@ -87,6 +100,11 @@ class Story:
         )
         self.samples.append(sample)
         return sample
+
+    @property
+    def rewound(self) -> int:
+        """Records that consumers read again, those that have left included."""
+        return sum(self.rewound_by.values())
 
     @property
     def is_drained(self) -> bool:

@@ -16,6 +16,8 @@ FLOOD = 28 / 90
 
 DEFAULT_SECONDS = 90.0
 DEFAULT_RECORDS = 620_000
+DEFAULT_HA_RECORDS = 300_000
+"""Three members write each row once: less is as much work."""
 
 
 class WavePhase(StrEnum):

@@ -13,7 +13,10 @@ from forebay_operator.model import ConsumerView, Report
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsumerLine:
-    """One consumer; None where it did not answer. trouble: why it does not write, for people."""
+    """One consumer; None where it did not answer. trouble: why it does not write, for people.
+
+    rewound_records: read again, because a failover had lost their commits.
+    """
 
     name: str
     phase: str | None = None
@@ -22,6 +25,7 @@ class ConsumerLine:
     records_per_second: float | None = None
     rows: int | None = None
     dead_letters: int | None = None
+    rewound_records: int | None = None
     trouble: str | None = None
 
 
@@ -104,6 +108,7 @@ def _view_consumer(seen: ConsumerView) -> ConsumerLine:
         records_per_second=state.records_per_second,
         rows=state.totals.rows,
         dead_letters=state.totals.dead_letters,
+        rewound_records=state.totals.rewound_records,
         trouble=find_trouble(state),
     )
 
