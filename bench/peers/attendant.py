@@ -9,7 +9,7 @@ from types import TracebackType
 
 from bench.peers.sinks import Sink
 
-LOOK_EVERY_S = 0.5
+LOOK_EVERY_S = 1.0
 NOTICE_S = 10.0
 """From a stop for good to the person's restart: somebody is watching the screen and knows the command."""
 

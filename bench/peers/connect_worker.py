@@ -44,12 +44,22 @@ class ConnectWorker:
     """A worker with one connector. start and kill may alternate; its offsets are in Kafka."""
 
     def __init__(
-        self, connect: ConnectJava, folder: Path, worker: Mapping[str, str], connector: Mapping[str, str], heap_mb: int
+        self,
+        connect: ConnectJava,
+        folder: Path,
+        worker: Mapping[str, str],
+        connector: Mapping[str, str],
+        *,
+        heap_mb: int,
+        flags: tuple[str, ...] = (),
     ) -> None:
-        """folder: for settings and logs, must exist. worker, connector: their properties; the rest is added here."""
+        """folder: for settings and logs, must exist. worker, connector: their properties; the rest is added here.
+
+        flags: further ones of the JVM.
+        """
         self._connect = connect
         self._connector = connector
-        self._heap_mb = heap_mb
+        self._heap_mb, self._flags = heap_mb, flags
         self._port = find_free_port()
         self._child: Child | None = None
         self.log_file = folder / "connect.log"
@@ -75,7 +85,9 @@ class ConnectWorker:
 
     def launch(self) -> None:
         """Start the process without waiting for it."""
-        command = self._connect.java.command(MAIN_CLASS, self._worker_file, self._connector_file, heap_mb=self._heap_mb)
+        command = self._connect.java.command(
+            MAIN_CLASS, self._worker_file, self._connector_file, heap_mb=self._heap_mb, flags=self._flags
+        )
         self._child = start_child(command, self.log_file)
 
     def start(self) -> None:

@@ -140,7 +140,8 @@ def build_worker(
     bootstrap: str,
     connector: dict[str, str],
     settings: DebeziumSettings,
-    heap_mb: int = HEAP_MB,
+    flags: tuple[str, ...] = (),
 ) -> ConnectWorker:
-    """Return a worker with that connector, not started. folder: must exist."""
-    return ConnectWorker(connect, folder, build_worker_properties(bootstrap, settings), connector, heap_mb)
+    """Return a worker with that connector, not started. folder: must exist. flags: further ones of the JVM."""
+    worker = build_worker_properties(bootstrap, settings)
+    return ConnectWorker(connect, folder, worker, connector, heap_mb=HEAP_MB, flags=flags)

@@ -4,7 +4,8 @@
 
 Kafka, three Patroni members behind HAProxy in asynchronous mode, payments at an even rate with a ledger. For each sink
 in turn: the primary dies with acknowledged commits that no replica has; a switchover; kill -9 of the sink. Needs Java
-and Maven (Connect and Debezium come from Maven Central, once). Takes half an hour; a whole run stores its results.
+and Maven (Connect and Debezium come from Maven Central, once). Takes half an hour on a free machine; a whole run stores
+its results.
 """
 
 from __future__ import annotations
@@ -66,26 +67,30 @@ class Plan:
     faults: tuple[FaultName, ...]
     repeats: int
     load: Load
+    add: bool
+    """Keep what is stored, of the same code and machine, and add to it."""
 
     @property
     def is_whole(self) -> bool:
-        """Tell whether it may be stored."""
+        """Tell whether it may replace what is stored."""
         return set(self.peers) == set(Peer) and set(self.faults) == set(FaultName)
 
 
 def run(plan: Plan) -> None:
-    """Run every trial, sinks interleaved; a whole plan's results are stored after each turn."""
+    """Run every trial, sinks interleaved; whole turns of a whole plan, and trials that are added, are stored."""
     connect = find_connect(choose_cache_folder(os.environ))
-    trials: list[Trial] = []
     load_average = os.getloadavg()[0]
     with open_field() as field:
         environment = describe_run(field, connect, plan.load, load_average)
-        for turn in range(plan.repeats):
-            for fault, peer in product(plan.faults, plan.peers):
-                trials.append(run_valid(field, connect, peer, fault, plan.load, turn))
-                print(trials[-1], flush=True)
-            if plan.is_whole:
-                print(write_report(build_report(environment, trials)), flush=True)
+        trials: list[Trial] = []
+        if plan.add:
+            environment, trials = read_stored()
+        for _, fault, peer in product(range(plan.repeats), plan.faults, plan.peers):
+            turn = sum(trial.peer == peer and trial.fault is fault for trial in trials)
+            trials.append(run_valid(field, connect, peer, fault, plan.load, turn))
+            print(trials[-1], flush=True)
+            if plan.add or (plan.is_whole and len(trials) % (len(plan.faults) * len(plan.peers)) == 0):
+                write_report(build_report(environment, trials))
 
 
 def run_valid(field: Field, connect: ConnectJava, peer: Peer, fault: FaultName, load: Load, turn: int) -> Trial:
@@ -166,6 +171,7 @@ if __name__ == "__main__":
     parser.add_argument("--tail", type=int, default=1000, help="acknowledged rows that the old primary dies with")
     parser.add_argument("--peers", nargs="*", type=Peer, default=list(Peer), help="some, printed and not stored")
     parser.add_argument("--faults", nargs="*", type=FaultName, default=list(FaultName), help="likewise")
+    parser.add_argument("--add", action="store_true", help="add the trials, all or some, to the stored run's")
     parser.add_argument("--page", action="store_true", help="only make the page of the stored run again")
     args = parser.parse_args()
     if args.page:
@@ -176,6 +182,7 @@ if __name__ == "__main__":
             peers=tuple(args.peers),
             faults=tuple(args.faults),
             repeats=args.repeats,
+            add=args.add,
             load=Load(rate=args.rate, warm_up_s=args.warm_up, after_s=args.after, tail_rows=args.tail),
         )
     )

@@ -25,5 +25,6 @@ NOTES = (
     "All are members of a classic group, the only kind that Connect has, with "
     f"{', '.join(f'`{key}={value}`' for key, value in SESSION.items())}: how long the partitions of a killed sink stay "
     "with it.",
-    "Seconds without writes: the longest time between two commits from the fault on, by the rows' commit timestamps.",
+    "Seconds without writes: the longest time between two commits from the fault on, by the rows' commit timestamps. A "
+    "worker of Connect needs 7 s to start on a free machine, and much longer where the load average is high (below).",
 )

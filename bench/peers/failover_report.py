@@ -22,6 +22,7 @@ FIGURES: Mapping[str, tuple[str, Callable[[Outcome], float | None]]] = {
     "stopped_for_good": ("times", lambda o: len(o.care.stops)),
     "restarts_by_hand": ("times", lambda o: o.care.hand_restarts),
     "seconds_without_writes": ("s", lambda o: o.seconds_without_writes),
+    "start_up_seconds": ("s", lambda o: o.start_up_s),
     "database_outage_seconds": ("s", lambda o: o.database_outage_s),
     "rows_of_the_lost_tail_at_least": ("rows", lambda o: o.tail_rows),
     "records_read_again": ("records", lambda o: o.rewound),
@@ -126,6 +127,9 @@ def _build_table(report: Report, fault: FaultName) -> str:
     if has_tail:
         heads.insert(-1, "records read again")
         columns.append("records_read_again")
+    if fault is FaultName.KILL_SINK:
+        heads.insert(-1, "a start takes (s)")
+        columns.append("start_up_seconds")
     lines = [f"## {FAULTS[fault]}\n", f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     for peer, label in report.labels.items():
         own = [trial for trial in report.trials if trial.peer == peer and trial.fault is fault]
@@ -141,12 +145,10 @@ def _build_cell(trials: Sequence[Trial], peer: str, fault: FaultName, figure: st
     values = _select(trials, peer, fault, figure)
     if figure == "restarts_by_hand":
         return _describe_stops(trials)
-    if len(values) < len(trials):
-        return (
-            "cannot know"
-            if figure == "records_read_again"
-            else f"never wrote again in {len(trials) - len(values)} of {len(trials)}"
-        )
+    if figure == "seconds_without_writes" and len(values) < len(trials):
+        return f"never wrote again in {len(trials) - len(values)} of {len(trials)}"
+    if not values:
+        return "cannot know" if figure == "records_read_again" else "not taken"
     middle, low, high = statistics.median(values), min(values), max(values)
     return _number(middle) if low == high else f"{_number(middle)} ({_number(low)} to {_number(high)})"
 

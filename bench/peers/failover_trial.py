@@ -21,9 +21,10 @@ from bench.steady_load import SteadyLoad
 
 LOOK_EVERY_S = 0.5
 FIRST_ROWS_S = 90.0
-RECOVER_S = 90.0
-"""How long a sink has until it writes again after the fault; a person's restarts are within it."""
-DRAIN_S = 120.0
+LOAD_AFTER_S = 30.0
+"""The load ends so long after the fault, even if the sink does not write again yet; what waits is drained later."""
+DRAIN_S = 300.0
+"""From the end of the load; start-up of a process and a person's restarts are within it, on a busy machine."""
 TAIL_S = 20.0
 HEAL_S = 120.0
 """Until the cluster is well again after the trial before; the load goes on meanwhile."""
@@ -56,7 +57,7 @@ class Outcome:
     """What one fault did to one sink.
 
     tail_rows: committed at the old primary while no replica received anything; None = another fault.
-    rewound: see Sink.count_rewound. drained: the group's offsets in Kafka reached the end.
+    rewound: see Sink.count_rewound. start_up_s: of the process, before the trial, until it reads; None = not taken.
     seconds_without_writes: the longest time without a commit from the fault on; None = nothing was written any more.
     database_outage_s: the part of it during which nobody could write.
     """
@@ -67,7 +68,7 @@ class Outcome:
     duplicated: int
     tail_rows: int | None
     rewound: int | None
-    drained: bool
+    start_up_s: float | None
     seconds_without_writes: float | None
     database_outage_s: float
     care: Care
@@ -76,7 +77,9 @@ class Outcome:
 def run_trial(field: Field, sink: Sink, table: str, fault: FaultName, load: Load, seed: int) -> Outcome:
     """Run it; the cluster is to be healed afterwards. Raises TimeoutError, ServerError."""
     ledger = field.folder / table / "ledger"
+    started_at_s = time.monotonic()
     sink.start()
+    start_up_s = time.monotonic() - started_at_s
     with PrimaryWatch(field.cluster.admin()) as watch, Attendant(sink) as attendant:
         with (
             LedgerWriter(ledger) as writer,
@@ -88,12 +91,12 @@ def run_trial(field: Field, sink: Sink, table: str, fault: FaultName, load: Load
             at_s, tail_rows = _do(field, sink, table, fault, load)
             _wait_for_growth(field, table, int(load.rate * load.after_s))
             sending.stop()
-        drained = _wait_drained(field, sink, table, ledger)
+        _wait_drained(field, sink, table, ledger)
         rewound = sink.count_rewound()
     audit = field.audit(table, ledger)
     fault_at_s = time.time() - (time.monotonic() - at_s)
     outages = [(each.writable_at_s or each.lost_at_s) - each.lost_at_s for each in watch.outages() if each.failed]
-    return _judge(audit, attendant.report(), tail_rows, rewound, drained, fault_at_s, max(outages, default=0.0))
+    return _judge(audit, attendant.report(), tail_rows, rewound, start_up_s, fault_at_s, max(outages, default=0.0))
 
 
 def find_longest_pause(fault_at_s: float, commits_at_s: Sequence[float]) -> float | None:
@@ -108,7 +111,7 @@ def _judge(
     care: Care,
     tail_rows: int | None,
     rewound: int | None,
-    drained: bool,
+    start_up_s: float,
     fault_at_s: float,
     database_outage_s: float,
 ) -> Outcome:
@@ -119,7 +122,7 @@ def _judge(
         duplicated=audit.duplicated,
         tail_rows=tail_rows,
         rewound=rewound,
-        drained=drained,
+        start_up_s=start_up_s,
         seconds_without_writes=find_longest_pause(fault_at_s, audit.commits_at_s),
         database_outage_s=database_outage_s,
         care=care,
@@ -163,7 +166,7 @@ def _wait_for_rows(field: Field, table: str, rows: int, timeout_s: float) -> Non
 
 
 def _wait_for_growth(field: Field, table: str, rows: int) -> None:
-    """Wait until so many rows came after the fault; a sink that writes nothing any more is waited for in vain."""
+    """Wait until so many rows came after the fault, or until the load has lasted long enough."""
     found: list[int] = []
 
     def has_grown() -> bool:
@@ -171,14 +174,16 @@ def _wait_for_growth(field: Field, table: str, rows: int) -> None:
             found.append(count)
         return bool(found) and found[-1] - min(found) >= rows
 
-    wait_until(has_grown, RECOVER_S, LOOK_EVERY_S)
+    wait_until(has_grown, LOAD_AFTER_S, LOOK_EVERY_S)
 
 
-def _wait_drained(field: Field, sink: Sink, table: str, ledger: Path) -> bool:
+def _wait_drained(field: Field, sink: Sink, table: str, ledger: Path) -> None:
+    """Wait until the group's offsets in Kafka are at the end: what has no row then is lost, not late."""
     ends = summarize_entries(read_entries(ledger)).ends
 
     def has_drained() -> bool:
         committed = field.read_committed(sink.group, table)
         return all(committed.get(partition, 0) >= end for partition, end in ends.items())
 
-    return wait_until(has_drained, DRAIN_S, LOOK_EVERY_S)
+    if not wait_until(has_drained, DRAIN_S, LOOK_EVERY_S):
+        raise TimeoutError(f"{table} was not drained within {DRAIN_S:.0f} s")

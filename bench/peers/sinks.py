@@ -25,6 +25,8 @@ START_S = 60.0
 SESSION = {"session.timeout.ms": "10000", "heartbeat.interval.ms": "3000"}
 """The same for all, in the classic group protocol, the only one that Connect has: how long the partitions of a killed
 member stay with it. Connect's default of 45 s would lengthen that fault alone."""
+QUICK_START = ("-XX:TieredStopAtLevel=1",)
+"""The JVM compiles quickly rather than well: for faults, where its start counts and its speed does not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +159,7 @@ class DebeziumSink:
         extra = {f"consumer.override.{name}": value for name, value in SESSION.items()}
         connector = build_connector_properties(place.topic, place.topic, place.table, place.database, settings)
         self._worker: ConnectWorker = build_worker(
-            connect, place.folder, place.bootstrap, {**connector, **extra}, settings
+            connect, place.folder, place.bootstrap, {**connector, **extra}, settings, QUICK_START
         )
 
     @property

@@ -25,7 +25,7 @@ def build_trial(peer: str, turn: int = 0, *, lost: int = 0, pause_s: float | Non
         duplicated=0,
         tail_rows=10,
         rewound=None,
-        drained=True,
+        start_up_s=None,
         seconds_without_writes=pause_s,
         database_outage_s=1.0,
         care=care,
