@@ -12,6 +12,7 @@ import random
 import signal
 import time
 from datetime import UTC, datetime
+from typing import Any
 
 from forebay_api.state import ConsumerState
 
@@ -41,6 +42,7 @@ log = logging.getLogger(__name__)
 
 async def run_consumer(config: Config) -> None:
     """Run until SIGTERM or SIGINT, then drain. Raises what made it stop otherwise."""
+    asyncio.get_running_loop().set_exception_handler(tell_unawaited)
     spec = config.pipeline.spec
     status = Status(consumer=config.consumer_id, pipeline=config.pipeline.key, now=time.monotonic())
     breaker = Breaker(spec.sink.dead_letters)
@@ -76,6 +78,18 @@ async def run_consumer(config: Config) -> None:
         log.info("consumer started", extra={"port": port, "group": spec.source.group, "topic": spec.source.topic})
         await _run_until_signal(pipeline, source, sink, config.grace_s)
     log.info("consumer drained", extra={"totals": str(_state(status).totals)})
+
+
+def tell_unawaited(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """In one line: an answer of the database that broke off, and that nobody waits for any more.
+
+    asyncpg leaves it behind when a connection ends in the middle of a COPY; whoever wrote was told in another way.
+    """
+    future = context.get("future")
+    if future is None or isinstance(future, asyncio.Task):
+        loop.default_exception_handler(context)
+    else:
+        log.info("answer nobody waited for", extra={"detail": repr(context.get("exception"))})
 
 
 def buffer_bytes(max_rows_per_second: int | None) -> int:

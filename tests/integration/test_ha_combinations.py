@@ -10,7 +10,7 @@ import pytest
 from forebay_cli.local.deadlines import wait_until
 from forebay_cli.local.ha.cluster import HaCluster
 from forebay_consumer import schema_ddl
-from support.flood import Flood
+from support.flood import Flood, eventually
 from support.ha_flood import (
     MOMENT_S,
     SLOW_COMMIT,
@@ -165,9 +165,9 @@ async def test_broker_away_while_the_database_is_away(
     create_topic(broker.bootstrap, "payments", 6, {})
     run = start(kafka=broker, topic="payments")
     await load(run, seed=9)
-    await asyncio.sleep(1.0)  # some records are in, some are not
+    await eventually(lambda: total(run, "records") > 0, MOMENT_S, run.tails)
     broker.kill()
-    fault = await asyncio.to_thread(rig.faults.kill_node)
+    fault = rig.faults.kill_node()
     await asyncio.to_thread(broker.start)
     await assert_exactly_once(rig, run, fault, records=RECORDS)
 
