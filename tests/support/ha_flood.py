@@ -86,7 +86,9 @@ async def assert_exactly_once(rig: Rig, run: Flood, fault: Fault, *, records: in
     await run.producer_ended(MOMENT_S)
     await run.drained(DRAIN_S)
     verdict = await run.audit()
-    assert (verdict.problems, verdict.lost, verdict.duplicated, verdict.produced) == ((), 0, 0, records), run.tails()
+    assert (verdict.problems, verdict.lost, verdict.duplicated, verdict.produced) == ((), 0, 0, records), (
+        f"{verdict}\n{run.tails()}"
+    )
     assert all(process.child.is_running() for process in run.processes), "a consumer ended"
 
 
