@@ -40,6 +40,7 @@ def build_metrics(entries: Sequence[Entry]) -> dict[str, object]:
         "consumer_share_median_seconds": statistics.median(shares) if shares else None,
         "slowest_consumer_share_p95_seconds": find_percentile(slowest, 95) if slowest else None,
         "consumer_share_goal_seconds": SHARE_GOAL_S,
+        "load_average_median": statistics.median(e.load_average for e in entries) if entries else None,
         "faults": [asdict(entry) for entry in entries],
     }
 

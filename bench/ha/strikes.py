@@ -101,9 +101,10 @@ def _fill(field: Field, states: StateWatch) -> Struck:
     if not wait_until(states.are_away, NOTICE_S):
         raise field.fail("the consumers do not say that a full server refuses them")
     time.sleep(HOLD_S)
+    free_at_s = time.monotonic()  # the first place; the last of the crowd needs longer to leave
     field.faults.heal()
-    now_s = time.monotonic()
-    return Struck(fault=replace(fault, at_s=begun_at_s, done_at_s=now_s), lost_at_s=begun_at_s, writable_at_s=now_s)
+    struck = replace(fault, at_s=begun_at_s, done_at_s=free_at_s)
+    return Struck(fault=struck, lost_at_s=begun_at_s, writable_at_s=free_at_s)
 
 
 def _take_places(field: Field, admin: ConnectionParts) -> None:
