@@ -56,22 +56,32 @@ class Backoff:
         self._waited_s = 0.0
 
 
+SLOWER = 4.0
+"""How much longer than the last one an answer may take."""
+
+
 class AnswerLimit:
     """How long to wait for an answer: short at first, doubled each time that was too short, up to most_s.
 
     A server that is frozen accepts and stays silent, and the next attempt may lead to its successor; one that is
-    drowned needs time.
+    drowned needs time, and is known to by the time that its last answer took.
     """
 
     def __init__(self, *, first_s: float, most_s: float) -> None:
         self._first_s = first_s
         self._most_s = most_s
+        self._usual_s = first_s
         self.seconds = first_s
 
     def was_too_short(self) -> None:
         """No answer came in time."""
         self.seconds = min(self._most_s, 2 * self.seconds)
 
-    def reset(self) -> None:
-        """An answer came, whatever it said."""
-        self.seconds = self._first_s
+    def was_refused(self) -> None:
+        """An answer came, but not the one hoped for, which would have taken longer."""
+        self.seconds = self._usual_s
+
+    def was_enough(self, took_s: float) -> None:
+        """The answer took so long."""
+        self._usual_s = min(self._most_s, max(self._first_s, SLOWER * took_s))
+        self.seconds = self._usual_s

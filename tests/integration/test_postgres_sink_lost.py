@@ -202,4 +202,4 @@ async def test_a_frozen_server_is_given_up_soon_and_a_slow_one_gets_its_time(
     proxy.cut()
     proxy.thaw()
     await sink.connect()
-    assert sink._connect_limit.seconds == CONNECT_FIRST_S
+    assert sink._connect_limit.seconds < took[2]

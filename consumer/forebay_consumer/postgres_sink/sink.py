@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -83,15 +84,16 @@ class PostgresSink:
 
     async def _open(self, credentials: Credentials, application: str) -> Session:
         tls, limit = self._pipeline.spec.sink.tls.mode, self._connect_limit
-        adapt = limit.reset
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         try:
-            return await open_session(credentials, tls, self._ca_file, application, timeout_s=limit.seconds)
+            session = await open_session(credentials, tls, self._ca_file, application, timeout_s=limit.seconds)
         except Refused as refused:
-            if isinstance(refused.__cause__, TimeoutError):
-                adapt = limit.was_too_short
+            is_late = isinstance(refused.__cause__, TimeoutError)
+            (limit.was_too_short if is_late else limit.was_refused)()
             raise
-        finally:
-            adapt()
+        limit.was_enough(loop.time() - began)
+        return session
 
     async def stored_partitions(self) -> frozenset[int]:
         """See ports.Sink."""

@@ -72,5 +72,17 @@ def test_an_answer_is_waited_for_longer_each_time_until_one_comes() -> None:
         seen.append(limit.seconds)
         limit.was_too_short()
     assert seen == [0.5, 1.0, 2.0, 3.0, 3.0]
-    limit.reset()
+    limit.was_refused()
     assert limit.seconds == 0.5
+
+
+def test_a_server_that_was_slow_is_given_more_time_from_the_beginning() -> None:
+    limit = AnswerLimit(first_s=0.5, most_s=3.0)
+    limit.was_enough(0.01)
+    assert limit.seconds == 0.5
+    limit.was_enough(0.4)
+    limit.was_too_short()
+    limit.was_refused()
+    assert limit.seconds == 1.6
+    limit.was_enough(2.0)
+    assert limit.seconds == 3.0
