@@ -37,7 +37,8 @@ class SinkMemory:
     outage: None while it takes rows, or was never tried. opened_at: when the last outage ended, None = there was none.
     rewound: running consumer → records that it read again, because a failover had lost their commits.
     rewound_before: as many were counted, the first of them before this process began; 0 once every consumer was heard.
-    rewound_untold: of the records that were read again, those that nobody was told of yet.
+    rewound_untold: of the records that were read again, those that nobody was told of yet. rewound_at: when the last of
+    them were seen, None = never.
     """
 
     outage: Outage | None = None
@@ -45,6 +46,7 @@ class SinkMemory:
     rewound: Mapping[str, int] = field(default_factory=dict)
     rewound_before: int = 0
     rewound_untold: int = 0
+    rewound_at: datetime | None = None
 
     @property
     def rewound_records(self) -> int:

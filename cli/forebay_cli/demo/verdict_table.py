@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from forebay_cli.demo.audit import AuditFacts, Verdict
-from forebay_cli.demo.failovers import build_failover_facts, judge_failovers
+from forebay_cli.demo.failovers import FailoverKind, build_failover_facts, judge_failovers
 from forebay_cli.demo.story import Story
 
 
@@ -43,9 +43,11 @@ def _print_failovers(console: Console, story: Story) -> None:
     if story.database is None:
         return
     for each in story.database.failovers:
-        lost = "an unknown number of" if each.lost_records is None else f"{each.lost_records:,}"
         words = f"{each.old} {each.kind.value}, {each.new} took over: {each.outage_s:.1f} s without a primary"
-        console.print(Text(f"{words}, {lost} committed records gone with {each.old}"))
+        if each.kind is FailoverKind.KILLED:
+            lost = "an unknown number of" if each.lost_records is None else f"{each.lost_records:,}"
+            words += f", {lost} committed records gone with {each.old}"
+        console.print(Text(words))
     restarts = f"{len(story.troubles)} restarted" if story.troubles else "none was restarted"
     console.print(Text(f"consumers read {story.rewound:,} records again, by themselves; {restarts}"))
 

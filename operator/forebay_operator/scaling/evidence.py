@@ -24,7 +24,7 @@ from forebay_operator.model import (
 from forebay_operator.scaling.capacity import CapacityEstimate, choose_capacity, learn_capacity, read_busy_samples
 from forebay_operator.scaling.lag import LagView, follow_lag
 from forebay_operator.scaling.rates import Rates, measure_rates
-from forebay_operator.scaling.sink_gate import SinkView, follow_sink, judge_sink, open_since_s
+from forebay_operator.scaling.sink_gate import SinkView, follow_sink, has_rewound, judge_sink, open_since_s
 from forebay_operator.scaling.stability import add_recommendation, find_unrest, highest_recommendation
 from forebay_operator.scaling.target import Size, deadline_s, drain_s, size_group, utilisation
 
@@ -97,10 +97,10 @@ def weigh(
     timing = spec.scaling.timing
     memory = _forget_future(memory, now, hold_s=timing.fast_window_s)
     elapsed_s = (now - memory.history[-1].at).total_seconds() if memory.history else timing.sample_s
-    memory, lag = _follow(spec, memory, seen)
+    memory = replace(memory, sink=follow_sink(memory.sink, seen.consumers, now))
+    memory, lag = _follow(spec, memory, seen, now)
     memory, unrest = _watch_rest(memory, workload, seen, now)
     rest_s, unrest_s = _since(memory.settled_since, now), _since(memory.unsettled_since, now)
-    memory = replace(memory, sink=follow_sink(memory.sink, seen.consumers, now))
     sink, sink_open_s = judge_sink(memory.sink, seen.consumers), open_since_s(memory.sink, now)
     is_sink_settled = not sink.is_closed and sink_open_s >= timing.settle_s
     if lag is not None and lag.is_complete and unrest is None and rest_s >= timing.settle_s and is_sink_settled:
@@ -167,7 +167,7 @@ def _since(start: datetime | None, now: datetime) -> float:
     return 0.0 if start is None else max(0.0, (now - start).total_seconds())
 
 
-def _follow(spec: PipelineSpec, memory: Memory, seen: Observation) -> tuple[Memory, LagView | None]:
+def _follow(spec: PipelineSpec, memory: Memory, seen: Observation, now: datetime) -> tuple[Memory, LagView | None]:
     if seen.lag is None:
         return replace(memory, lag_misses=memory.lag_misses + 1, recovery_samples=RECOVERY_SAMPLES), None
     timing = spec.scaling.timing
@@ -176,6 +176,7 @@ def _follow(spec: PipelineSpec, memory: Memory, seen: Observation) -> tuple[Memo
         memory.held_until,
         seen.lag,
         start_from=spec.source.start_from,
+        is_rewound=has_rewound(memory.sink, now, within_s=timing.fast_window_s),
         hold_s=timing.fast_window_s,
         keep_s=max(slow_window_s(timing), spec.scaling.objective.max_age_s) + timing.sample_s,
     )

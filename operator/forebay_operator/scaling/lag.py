@@ -58,6 +58,7 @@ def follow_lag(
     sample: LagSample,
     *,
     start_from: StartFrom,
+    is_rewound: bool,
     hold_s: float,
     keep_s: float,
 ) -> Followed:
@@ -65,9 +66,13 @@ def follow_lag(
 
     A partition whose end or commit went backwards (recreated topic, reset offsets, failover) or whose commit lies
     beyond its end loses its history and counts as unknown for hold_s. keep_s: how much history is kept.
+    is_rewound: consumers say that a failover lost commits; one that goes backwards is then as good as any, and what
+    it takes back was never written.
     """
     now = sample.taken_at
     points = {p: _point(o, start_from) for p, o in sample.partitions.items() if o is not None}
+    if is_rewound:
+        history = tuple(_take_back(snapshot, points) for snapshot in history)
     last = _last_points(history)
     broken = {p for p, point in points.items() if _is_broken(point, last.get(p))}
     held = {p: until for p, until in held_until.items() if until > now and p in sample.partitions}
@@ -75,6 +80,17 @@ def follow_lag(
     good = {p: point for p, point in points.items() if p not in held}
     kept = _extend(_forget(history, broken), Snapshot(at=now, points=good), keep_s)
     return Followed(view=_view(sample, good, kept, hold_s), history=kept, held_until=held)
+
+
+def _take_back(old: Snapshot, points: Mapping[int, Point]) -> Snapshot:
+    """The snapshot as if nothing had been committed beyond today's commits."""
+    return Snapshot(at=old.at, points={p: _lower(point, points.get(p)) for p, point in old.points.items()})
+
+
+def _lower(point: Point, now: Point | None) -> Point:
+    if now is None or now.committed is None or point.committed is None:
+        return point
+    return Point(end=point.end, committed=min(point.committed, now.committed))
 
 
 def _point(offsets: PartitionOffsets, start_from: StartFrom) -> Point:

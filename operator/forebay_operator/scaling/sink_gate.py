@@ -69,10 +69,10 @@ def follow_sink(memory: SinkMemory, consumers: Sequence[ConsumerView], now: date
     elif view.health is SinkHealth.READY and old is not None:
         opened_at = now
     opened_at = None if opened_at is None else min(opened_at, now)
-    return replace(_follow_rewound(memory, consumers), outage=outage, opened_at=opened_at)
+    return replace(_follow_rewound(memory, consumers, now), outage=outage, opened_at=opened_at)
 
 
-def _follow_rewound(memory: SinkMemory, consumers: Sequence[ConsumerView]) -> SinkMemory:
+def _follow_rewound(memory: SinkMemory, consumers: Sequence[ConsumerView], now: datetime) -> SinkMemory:
     """Count what was read again since the last pass, until the database is back and it can be told as one number."""
     heard = {view.consumer.name: view.state.totals.rewound_records for view in consumers if view.state is not None}
     running = {view.consumer.name for view in consumers}
@@ -84,7 +84,8 @@ def _follow_rewound(memory: SinkMemory, consumers: Sequence[ConsumerView]) -> Si
         before = 0 if running <= rewound.keys() else before + more
     else:
         more = sum(_count_more(count, memory.rewound.get(name, 0)) for name, count in heard.items())
-    return replace(memory, rewound=rewound, rewound_before=before, rewound_untold=untold + more)
+    at = now if more else memory.rewound_at
+    return replace(memory, rewound=rewound, rewound_before=before, rewound_untold=untold + more, rewound_at=at)
 
 
 def _count_more(count: int, before: int) -> int:
@@ -95,6 +96,11 @@ def _count_more(count: int, before: int) -> int:
 def open_since_s(memory: SinkMemory, now: datetime) -> float:
     """Seconds since the last outage ended; infinite where there was none."""
     return inf if memory.opened_at is None else (now - memory.opened_at).total_seconds()
+
+
+def has_rewound(memory: SinkMemory, now: datetime, *, within_s: float) -> bool:
+    """Whether consumers said so lately: the offsets in Kafka, which follow a moment later, then go back with reason."""
+    return memory.rewound_at is not None and abs((now - memory.rewound_at).total_seconds()) <= within_s
 
 
 def add_rewound(message: str, records: int) -> str:

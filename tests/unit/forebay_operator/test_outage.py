@@ -142,6 +142,44 @@ def test_clock_that_is_set_back_does_not_prolong_the_pause_after_an_outage() -> 
     assert after.sink.opened_at == START
 
 
+# --- the lag after a rewind -----------------------------------------------------------------------------------------
+
+
+def rewind(reported: int) -> list[Observation]:
+    """At second 25 each partition's commit goes back by 1,000 records; the consumer says so one pass before."""
+    says = [build_state("c0", rewound=reported)]
+    ends = [1_000_000 + 250 * second for second in range(30)]
+    return [
+        build_observation(
+            1,
+            [(ends[second], ends[second] - (1_000 if second >= 25 else 0))] * 4,
+            at_s=second,
+            states=says if second >= 24 else None,
+        )
+        for second in range(30)
+    ]
+
+
+def test_commits_that_go_back_in_a_rewind_leave_the_lag_known() -> None:
+    reports, memory = passes(rewind(4_000))
+
+    terms = [report.plan.decision.terms for report in reports[25:]]
+    assert [t.lag_records for t in terms] == [4_000] * 5
+    assert not any(t.lag_is_lower_bound or t.age_is_lower_bound for t in terms)
+    assert [t.age_s for t in terms] == [4.0] * 5
+    assert [t.arrival for t in terms] == [1_000.0] * 5
+    assert all(t.written is not None and t.written >= 0 for t in terms)
+    assert "LagUnavailable" not in {event.reason for event in told(reports)}
+    assert memory.held_until == {}
+
+
+def test_commits_that_go_back_unasked_are_trusted_by_nobody() -> None:
+    reports, _ = passes(rewind(0))
+
+    assert reports[25].plan.decision.terms.lag_is_lower_bound
+    assert "LagUnavailable" in {event.reason for event in told(reports)}
+
+
 # --- what is told ---------------------------------------------------------------------------------------------------
 
 
