@@ -16,6 +16,7 @@ from forebay_cli.demo.failovers import (
     switch_at_s,
     tail_records,
     tell_cut,
+    tell_early_kill,
     tell_failover,
     tell_kill,
     tell_lost,
@@ -31,7 +32,9 @@ from forebay_cli.local.server_errors import SqlFailed
 WRITTEN = "SELECT coalesce(sum(next_offset), 0) FROM forebay.positions"
 """Grows by one with each record that is committed, in the transaction of its row."""
 
-LOOK_S = 0.25
+LOOK_S = 0.5
+"""Each look asks every member: a load, beside what a flood leaves of two cores."""
+
 TAIL_S = 15.0
 """Until enough was acknowledged by the primary alone."""
 
@@ -115,6 +118,8 @@ class Director:
         fault = await asyncio.to_thread(
             self._faults.lose_tail, gauge.is_enough, timeout_s=TAIL_S, expire=Expiry.WHEN_NOTICED
         )
+        if fault.tail is None or not fault.tail.complete:
+            say(tell_early_kill(old))
         new = await asyncio.to_thread(self._cluster.wait_new_primary, old, TAKE_OVER_S)
         outage_s = await self._measure_outage(fault)
         failover = Failover(kind=FailoverKind.KILLED, old=old, new=new, outage_s=outage_s, lost_records=None)

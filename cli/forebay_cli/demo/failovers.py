@@ -112,6 +112,11 @@ def tell_kill(old: str, records: int) -> str:
     return f"{old} is KILLED, Patroni and PostgreSQL at once, with more than {records:,} records that only it has"
 
 
+def tell_early_kill(old: str) -> str:
+    """The fault, when consumers were too slow for the tail that was meant to be lost."""
+    return f"{old} is KILLED, Patroni and PostgreSQL at once, with fewer records than planned that only it has"
+
+
 def tell_failover(failover: Failover) -> str:
     """Who took over."""
     how = "nobody could write" if failover.outage_s else "nobody noticed: nothing could not be written"
