@@ -16,6 +16,11 @@ _VALUE = re.compile(r'^\t 1: \w+ = "([^"]*)"', re.MULTILINE)
 """How a server in single-user mode shows the first column of a row."""
 
 
+def find_values(shown: str) -> list[str]:
+    """The first column of each row in what a server in single-user mode printed."""
+    return _VALUE.findall(shown)
+
+
 def read_dead_member(node: PatroniMember, dbname: str, query: str) -> list[str]:
     """Return the first column of a query, from a server that nobody else can reach; as Patroni itself recovers one.
 
@@ -38,7 +43,7 @@ def read_dead_member(node: PatroniMember, dbname: str, query: str) -> list[str]:
         )
     except subprocess.TimeoutExpired as late:
         raise SqlFailed(f"the data of {node.name} could not be read within {READ_S:.0f} s") from late
-    values = _VALUE.findall(done.stdout)
+    values = find_values(done.stdout)
     if done.returncode != 0 or not values:
         raise SqlFailed(f"the data of {node.name} could not be read: {done.stderr.strip()[-500:]}")
     return values
