@@ -42,7 +42,8 @@ class DownEntry:
     """Field names are those of the stored results.
 
     delivered_per_second: what of the ordered rate a busy machine brought into Kafka during the outage.
-    predicted_seconds: None = the consumers drained no faster than that. backlog_records: when the first database could be written to again. drain_rate_before: records/s of the consumers
+    predicted_seconds: None = the consumers drained no faster than that.
+    backlog_records: when the first database could be written to again. drain_rate_before: records/s of the consumers
     with a backlog, the load going on. drained_seconds: from that moment. members_lost: looks at the group in which it
     had not the members that it had before. looks: at group and consumers during the outage. said_away: looks in which
     every consumer said that its sink is away.
