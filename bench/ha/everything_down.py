@@ -88,7 +88,7 @@ class DownEntry:
 
 
 class GroupWatch:
-    """Describes the consumer group again and again, from `with` to its end."""
+    """Describes the consumer group again and again, from `with` to its end. Raises CampaignFailed when made."""
 
     def __init__(self, field: Field, states: StateWatch) -> None:
         self._client = AdminClient({"bootstrap.servers": field.kafka.bootstrap})
@@ -96,7 +96,9 @@ class GroupWatch:
         self._states = states
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._members = self._read_members()
+        self._members: frozenset[str] | None = None
+        if not wait_until(self._has_members, RECOVER_S):
+            raise field.fail("Kafka does not tell the group's members")
         self.looks = self.members_lost = self.said_away = 0
 
     def __enter__(self) -> Self:
@@ -108,6 +110,10 @@ class GroupWatch:
     ) -> None:
         self._ended.set()
         self._thread.join()
+
+    def _has_members(self) -> bool:
+        self._members = self._read_members()
+        return self._members is not None and len(self._members) == CONSUMERS
 
     def _watch(self) -> None:
         while not self._ended.wait(LOOK_EVERY_S):
