@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.peers.attendant import NOTICE_S
-from bench.peers.sinks import SESSION
+from bench.peers.sinks import QUICK_START, SESSION
 
 NOTES = (
     "Three Patroni members behind HAProxy with the chart's configuration, asynchronous replication, fsync off: "
@@ -18,6 +18,7 @@ NOTES = (
     "last variant leaves it false.",
     "It stops even so when the connection is lost inside a transaction: the roll-back fails, and that error hides the "
     "lost connection, which alone would have been retried.",
+    f"The worker's JVM runs with `{' '.join(QUICK_START)}`: a quick start matters here, and the load needs no more.",
     "`offset.flush.interval.ms` is 5 s instead of 60 s, so that a crash repeats less.",
     "Stopped for good: the task is FAILED, and Connect leaves it so. A person, attentive and knowing, restarts it "
     f"{NOTICE_S:.0f} s later: `POST /connectors/NAME/restart?includeTasks=true&onlyFailed=true`. A process that has "
