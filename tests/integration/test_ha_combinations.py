@@ -24,7 +24,7 @@ from support.ha_flood import (
 from support.ha_rig import Rig, use_rig
 from support.testbed.servers import KafkaFactory, create_database, create_topic
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 RECORDS, LOAD_S = 6_000, 6.0
 

@@ -13,7 +13,7 @@ from support.ha_flood import all_report, assert_exactly_once, claimed
 from support.ha_rig import Rig, use_rig
 from support.testbed.servers import create_database
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 OUTAGE_S = 30.0
 """Ten sessions of the group: a member that did not poll, or that waited for the database, would be out of it."""

@@ -20,7 +20,7 @@ from support.rows import rows_batch, rows_chunk
 from support.sinks import SinkRig, write_secret
 from support.testbed.servers import create_database
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 CANCEL = "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND query = 'COMMIT';"
 
