@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from forebay_api.v1alpha1 import Pipeline
@@ -20,7 +20,7 @@ from forebay_cli.demo.ha_servers import run_ha_servers
 from forebay_cli.demo.play import Play, Stage
 from forebay_cli.demo.screen import describe_wave
 from forebay_cli.demo.verdict_table import build_last_line, list_problems, print_verdict
-from forebay_cli.demo.wave import Wave
+from forebay_cli.demo.wave import HA_CAP, Wave
 from forebay_cli.errors import UsageProblem
 from forebay_cli.local.commands import say_to
 from forebay_cli.local.embedded import Embedded, EmbeddedOptions, run_embedded
@@ -70,7 +70,7 @@ def run_demo(options: DemoOptions, console: Console) -> int:
                 folder=state,
                 places=SecretPlaces(folders=(servers.secret.parent,), overrides={}, written_to=state / "secrets"),
                 grace_s=GRACE_S,
-                redirect=servers.redirect,
+                redirect=_choose_redirect(options, servers),
             ),
             ledger=folder / "ledger",
             logs=folder,
@@ -100,6 +100,18 @@ def _run_servers(
     keep = None if options.keep is None else folder / "servers"
     with run_embedded(topic, EmbeddedOptions(keep=keep, init_sql=table_sql)) as servers:
         yield servers, None
+
+
+def _choose_redirect(options: DemoOptions, servers: Embedded) -> Callable[[Pipeline], Pipeline]:
+    """Between these servers; the sample's consumers with a cap that fits the smaller flood."""
+    if not options.ha or options.pipeline is not None:
+        return servers.redirect
+
+    def redirect(pipeline: Pipeline) -> Pipeline:
+        consumer = replace(pipeline.spec.consumer, max_rows_per_second=HA_CAP)
+        return servers.redirect(replace(pipeline, spec=replace(pipeline.spec, consumer=consumer)))
+
+    return redirect
 
 
 def find_sample(name: str) -> Path:
