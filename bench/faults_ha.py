@@ -56,10 +56,8 @@ class Order:
 class Campaign:
     """Runs an order, and keeps one field open for as many faults as it bears."""
 
-    def __init__(self, order: Order, kafka: KafkaServer, folder: Path) -> None:
+    def __init__(self, order: Order) -> None:
         self._order = order
-        self._kafka = kafka
-        self._folder = folder
         self.entries = _read_progress(order)
         self.failures: list[str] = []
 
@@ -68,14 +66,19 @@ class Campaign:
         done = {entry.number for entry in self.entries}
         wanted = [planned for planned in self._order.faults if planned.mode in self._order.modes]
         missing = [planned for planned in wanted if planned.number not in done]
-        for (mode, network), planned in groupby(missing, key=lambda each: (each.mode, each.kind in NEEDS_NETWORK)):
-            self._run_alike(mode, network, list(planned))
+        if not missing or self._is_late():
+            return
+        with start_kafka() as (kafka, folder):
+            for (mode, network), planned in groupby(missing, key=lambda each: (each.mode, each.kind in NEEDS_NETWORK)):
+                self._run_alike(kafka, folder, mode, network, list(planned))
 
-    def _run_alike(self, mode: Mode, network: bool, waiting: list[PlannedFault]) -> None:
+    def _run_alike(
+        self, kafka: KafkaServer, folder: Path, mode: Mode, network: bool, waiting: list[PlannedFault]
+    ) -> None:
         tries = 0
         while waiting and not self._is_late():
             try:
-                with open_field(self._kafka, self._folder, mode, network=network) as field:
+                with open_field(kafka, folder, mode, network=network) as field:
                     while waiting and not self._is_late():
                         self._run_one(field, waiting[0])
                         waiting.pop(0)
@@ -105,9 +108,8 @@ class Campaign:
 def run_campaign(order: Order, store: Path | None) -> int:
     """Run it and store it; returns the exit code."""
     before = os.getloadavg()[0]
-    with start_kafka() as (kafka, folder):
-        campaign = Campaign(order, kafka, folder)
-        campaign.run()
+    campaign = Campaign(order)
+    campaign.run()
     entries = sorted(campaign.entries, key=lambda each: each.number)
     environment = describe_environment(
         PACKAGES,
@@ -176,7 +178,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rate", type=float, help="records/s; 2000, but 5000 for everything-down")
-    parser.add_argument("--minutes", type=float, help="begin no fault later than that")
+    parser.add_argument("--minutes", type=float, help="begin no fault later than that; 0: store what is done")
     parser.add_argument("--modes", nargs="*", type=Mode, default=list(Mode), help="do those of the campaign now")
     parser.add_argument("--kinds", nargs="*", help="of a campaign only these, kept nowhere")
     parser.add_argument("--down", type=float, default=300.0, help="seconds without any database")
