@@ -13,7 +13,7 @@ from forebay_cli.local.ha.faults import Fault
 from support.flood import Flood, eventually
 from support.ha_rig import Rig
 
-MOMENT_S = 40.0
+MOMENT_S = 90.0
 """Deadline for a consumer to come to the moment that is waited for, on a busy machine."""
 DRAIN_S = 90.0
 
