@@ -141,13 +141,15 @@ def run_everything_down(field: Field, rate: float, down_s: float, backlog_s: flo
     backlog_s: how much load goes before them; with it the drain rate is measured. Raises CampaignFailed, ServerError.
     """
     ledger = field.flood.folder / "ledger-down"
-    with LedgerWriter(ledger) as writer:
-        with SteadyLoad(field.kafka.bootstrap, field.flood.topic, rate=rate, seed=SEED, ledger=writer) as load:
-            if not wait_until(lambda: load.delivered >= rate * backlog_s, 10 * backlog_s + 30):
-                raise field.fail(f"the load does not reach {rate:.0f} records/s")
-            drain_rate = _measure_drain(field, load, rate)
-            facts = _take_everything_down(field, load, rate, down_s)
-        drain(field, read_ledger(ledger).ends, DRAIN_S)
+    with (
+        LedgerWriter(ledger) as writer,
+        SteadyLoad(field.kafka.bootstrap, field.flood.topic, rate=rate, seed=SEED, ledger=writer) as load,
+    ):
+        if not wait_until(lambda: load.delivered >= rate * backlog_s, 10 * backlog_s + 30):
+            raise field.fail(f"the load does not reach {rate:.0f} records/s")
+        drain_rate = _measure_drain(field, load, rate)
+        facts = _take_everything_down(field, load, rate, down_s)
+    drain(field, read_ledger(ledger).ends, DRAIN_S)  # complete only when the writer has closed it
     audit = audit_table(field.flood.database.admin.dsn, ledger)
     owners = {p.partition: number for number, state in enumerate(field.read_states()) for p in state.partitions}
     writable_at_s = facts.writable_at_s + time.time() - time.monotonic()
