@@ -125,8 +125,8 @@ def _build_table(report: Report, fault: FaultName) -> str:
     heads = ["sink", "rows lost", "rows twice", "stopped for good", "seconds without writes", "n"]
     columns = ["rows_lost", "rows_duplicated", "restarts_by_hand", "seconds_without_writes"]
     if has_tail:
-        heads.insert(-1, "records read again")
-        columns.append("records_read_again")
+        heads[-1:-1] = ["records read again", "rows that the primary died with, at least"]
+        columns += ["records_read_again", "rows_of_the_lost_tail_at_least"]
     if fault is FaultName.KILL_SINK:
         heads.insert(-1, "a start takes (s)")
         columns.append("start_up_seconds")
