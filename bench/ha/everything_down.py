@@ -208,17 +208,17 @@ def _take_everything_down(field: Field, load: SteadyLoad, rate: float, down_s: f
     with PrimaryWatch(field.cluster.admin()) as watch, StateWatch(field.consumers) as states:
         watch.wait_writable(0, RECOVER_S)
         with GroupWatch(field, states) as group:
-            delivered = load.delivered
+            delivered, written = load.delivered, _count_written(field)
             fault = field.faults.stop_all()
             time.sleep(down_s)
             load_rate = (load.delivered - delivered) / (time.monotonic() - fault.at_s)
             field.faults.start_all()
             writable_at_s = watch.wait_writable(fault.done_at_s, RECOVER_S)
+        backlog = load.delivered - written
         if writable_at_s is None:
             raise field.fail(f"no primary {RECOVER_S:.0f} s after the start of all servers")
         if not wait_until(lambda: states.have_committed_since(fault.done_at_s), RECOVER_S):
             raise field.fail("the consumers do not write again")
-        backlog = load.delivered - _count_written(field)
         _wait_caught_up(field, load, rate)
         return _Facts(
             backlog=backlog,
