@@ -58,7 +58,7 @@ class DownEntry:
     foreign: int
     disordered: int
     backlog_records: int
-    drain_rate_before: float
+    drain_rate_before: float | None
     predicted_seconds: float | None
     drained_seconds: float
     outage_seconds: float
@@ -80,11 +80,18 @@ class DownEntry:
             "looks at a group without its members": self.members_lost,
         }
         problems = [f"{count} {what}" for what, count in wrong.items() if count]
-        if self.predicted_seconds is None or self.drained_seconds > self.predicted_seconds * (1 + SLACK) + SLACK_S:
+        is_late = (
+            self.predicted_seconds is None or self.drained_seconds > self.predicted_seconds * (1 + SLACK) + SLACK_S
+        )
+        if is_late and self.drain_rate_before is not None:
             problems.append(f"drained in {self.drained_seconds} s, predicted {self.predicted_seconds} s")
         if self.said_away < self.looks // 2:
             problems.append(f"the consumers said in only {self.said_away} of {self.looks} looks that the sink is away")
         return problems
+
+
+LEAST_MEASURED_RECORDS = 20_000
+"""Fewer are a matter of moments, most of which is waiting."""
 
 
 class GroupWatch:
@@ -164,7 +171,7 @@ def run_everything_down(field: Field, rate: float, down_s: float, backlog_s: flo
         foreign=audit.foreign,
         disordered=audit.disordered,
         backlog_records=facts.backlog,
-        drain_rate_before=round(drain_rate),
+        drain_rate_before=None if drain_rate is None else round(drain_rate),
         predicted_seconds=predict_drain_s(facts.backlog, drain_rate, facts.load_rate),
         drained_seconds=round(facts.drained_s, 1),
         outage_seconds=round(facts.outage_s, 1),
@@ -177,9 +184,9 @@ def run_everything_down(field: Field, rate: float, down_s: float, backlog_s: flo
     )
 
 
-def predict_drain_s(backlog: int, drain_rate: float, load_rate: float) -> float | None:
-    """Return how long a backlog lasts while the load goes on; rates in records/s. None = for ever."""
-    return None if drain_rate <= load_rate else round(backlog / (drain_rate - load_rate), 1)
+def predict_drain_s(backlog: int, drain_rate: float | None, load_rate: float) -> float | None:
+    """Return how long a backlog lasts while the load goes on; rates in records/s. None = for ever, or nobody knows."""
+    return None if drain_rate is None or drain_rate <= load_rate else round(backlog / (drain_rate - load_rate), 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,14 +201,18 @@ class _Facts:
     said_away: int
 
 
-def _measure_drain(field: Field, load: SteadyLoad, rate: float) -> float:
-    """Let the consumers in, and return the records/s from their first commits until they have caught up."""
+def _measure_drain(field: Field, load: SteadyLoad, rate: float) -> float | None:
+    """Let the consumers in, and return the records/s from their first commits until they have caught up.
+
+    None: a small backlog was gone before there was anything to measure.
+    """
     for _ in range(CONSUMERS):
         field.flood.start_consumer()
     wait_for_claims(field)
     begun_at_s, first = time.monotonic(), _count_written(field)
     _wait_caught_up(field, load, rate)
-    return (_count_written(field) - first) / (time.monotonic() - begun_at_s)
+    measured = _count_written(field) - first
+    return measured / (time.monotonic() - begun_at_s) if measured >= LEAST_MEASURED_RECORDS else None
 
 
 def _take_everything_down(field: Field, load: SteadyLoad, rate: float, down_s: float) -> _Facts:

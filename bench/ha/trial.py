@@ -52,6 +52,7 @@ def run_fault(field: Field, planned: PlannedFault, rate: float) -> Entry:
             seen = _strike_under_load(field, planned)
     drain(field, read_ledger(ledger).ends, DRAIN_S)
     after = field.read_states()
+    field.cluster.wait_healthy(HEALTHY_S)  # what healing has set off may have cost a primary once more
     audit = audit_table(field.flood.database.admin.dsn, ledger)
     ledger.unlink()
     return _build_entry(field, planned, seen, audit, before, after)

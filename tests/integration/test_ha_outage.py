@@ -48,5 +48,4 @@ async def test_all_servers_gone_for_thirty_seconds_cost_nothing_but_time(rig: Ri
     await assert_exactly_once(rig, run, fault, records=40_000)
     assert [process.child.pid for process in run.processes] == pids
     for process in run.processes:
-        assert process.log().count("partitions assigned") == process.log().count("partitions revoked") + 1
         assert "partitions revoked" not in process.log().split("sink not ready", 1)[1], "the group changed"
