@@ -27,7 +27,7 @@ class SteadyLoad:
         self, bootstrap: str, topic: str, *, rate: float, seed: int, ledger: LedgerWriter | None = None
     ) -> None:
         """rate: records/s. ledger: takes every delivered record; the caller closes it after stop()."""
-        self._producer = Producer({**build_producer_config(bootstrap), "linger.ms": LINGER_MS})
+        self._producer = Producer({**build_producer_config(bootstrap), "linger.ms": LINGER_MS, "log_level": 0})
         self._topic, self._rate, self._ledger = topic, rate, ledger
         self._stream = PaymentStream(seed, poison_fraction=0.0)
         self._asked: float | None = None
