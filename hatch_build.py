@@ -1,7 +1,7 @@
-"""Build hook: puts the samples beside the demo, and compiles the consumer's native encoder where there is a rustc.
+"""Build hook: puts the samples beside the demo, and compiles the consumer's native library where there is a rustc.
 
-The library is optional (the consumer then decodes in plain Python), so a missing compiler is no error, unless the
-environment variable FOREBAY_NATIVE says `require`; `off` leaves the library out in any case.
+The library is optional (plain Python then does its work), so a missing compiler is no error, unless the environment
+variable FOREBAY_NATIVE says `require`; `off` leaves the library out in any case.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-FOLDER = Path("consumer/forebay_consumer/decode")
-SOURCE = FOLDER / "native/copyjson.rs"
-LIBRARY = FOLDER / "_copyjson.so"
-WHEEL_PATH = "forebay_consumer/decode/_copyjson.so"
+FOLDER = Path("consumer/forebay_consumer/native")
+SOURCE = FOLDER / "library.rs"
+LIBRARY = FOLDER / "_forebay.so"
+WHEEL_PATH = "forebay_consumer/native/_forebay.so"
 SAMPLES = {f"manifests/samples/{name}": f"forebay_cli/demo/{name}" for name in ("payments.yaml", "payments.sql")}
 """Beside the demo's code, which looks there where it finds no checkout."""
-FLAGS = ("--edition", "2021", "--crate-type", "cdylib", "--crate-name", "copyjson", "-C", "opt-level=3")
+FLAGS = ("--edition", "2021", "--crate-type", "cdylib", "--crate-name", "forebay", "-C", "opt-level=3")
 
 
-class NativeEncoderHook(BuildHookInterface):  # type: ignore[type-arg]  # its parameter is not part of the documented interface
+class NativeLibraryHook(BuildHookInterface):  # type: ignore[type-arg]  # its parameter is not part of the documented interface
     """Puts the compiled library into wheels, and beside its source for editable installs."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
@@ -47,7 +47,7 @@ class NativeEncoderHook(BuildHookInterface):  # type: ignore[type-arg]  # its pa
         rustc = shutil.which("rustc")
         if mode == "off" or (rustc is None and mode == "auto"):
             self.app.display_warning(
-                "the native encoder is left out (no rustc, or FOREBAY_NATIVE=off): decoding is slower"
+                "the native library is left out (no rustc, or FOREBAY_NATIVE=off): the consumer is slower"
             )
             return None
         if rustc is None:
@@ -67,5 +67,5 @@ class NativeEncoderHook(BuildHookInterface):  # type: ignore[type-arg]  # its pa
                 return library
         if is_required:
             raise SystemExit(f"rustc failed:\n{done.stderr}")
-        self.app.display_warning(f"the native encoder is left out, rustc failed:\n{done.stderr}")
+        self.app.display_warning(f"the native library is left out, rustc failed:\n{done.stderr}")
         return None

@@ -16,6 +16,6 @@ fi
 /build/bin/pip install --no-index --no-deps --no-compile --target "$1" forebay-*.whl
 rm -rf "$1/bin"
 # The image is useless without it, and slow is not how one should find out.
-test -s "$1/forebay_consumer/decode/_copyjson.so"
+test -s "$1/forebay_consumer/native/_forebay.so"
 # Bytecode is made here, since a read-only root could keep none; by hash, so that the same sources give the same files.
 python3 -m compileall -q --invalidation-mode unchecked-hash "$1"

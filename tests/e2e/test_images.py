@@ -51,7 +51,7 @@ IMPORT_EVERYTHING = """
 import importlib, json, os, pkgutil, sys
 for name in sys.argv[1:]:
     for module in pkgutil.walk_packages(importlib.import_module(name).__path__, name + "."):
-        if not module.name.endswith("._copyjson"):  # a library for ctypes, whose name looks like a module's
+        if not module.name.endswith("._forebay"):  # a library for ctypes, whose name looks like a module's
             importlib.import_module(module.name)
 cached = [(each.__name__, each.__cached__) for each in list(sys.modules.values()) if getattr(each, "__cached__", None)]
 missing = [name for name, path in cached if not os.path.exists(path) and ".client.models" not in name]

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from forebay_cli.local.kafka_server import KafkaServer
 from forebay_cli.local.kafka_settings import KafkaOptions
+from forebay_consumer.native import PackedBytes
+from forebay_consumer.native.library import LIBRARY
 from forebay_consumer.ports import Revoked
 from support.source_reader import SourceReader, make_receipt
 from support.source_worlds import KafkaWorld
@@ -203,3 +205,51 @@ async def test_records_reach_the_loop_within_milliseconds(kafka: KafkaServer, ma
         await reader.until_read(0, 1, count)
         delays_s.append(time.monotonic() - started)
     assert sorted(delays_s)[len(delays_s) // 2] < 0.05
+
+
+@pytest.mark.skipif(
+    not LIBRARY.exists(), reason="rustc, which compiles the native library, was missing at installation"
+)
+async def test_values_stay_packed_until_somebody_asks_for_one(kafka: KafkaServer, make_world: MakeWorld) -> None:
+    world = make_world(kafka, 2)
+    await world.produce(0, b"a", b"", b"c")
+    await world.produce(1, b"d")
+    reader = SourceReader(world.make_source())
+    await reader.source.start()
+    await reader.until_owned({0, 1})
+
+    await reader.begin(1, p0=0, p1=0)
+    await reader.until(lambda: reader.offsets(0, 1) == [0, 1, 2] and reader.offsets(1, 1) == [0])
+
+    assert all(isinstance(chunk.values, PackedBytes) for chunks in reader.chunks.values() for chunk in chunks)
+    assert [value for chunk in reader.chunks[0] for value in chunk.values] == [b"a", b"", b"c"]
+    assert sum(chunk.size_bytes for chunk in reader.chunks[0]) == 2
+    assert all(chunk.first_timestamp_ms is not None for chunk in reader.chunks[0])
+
+
+async def test_partitions_that_go_and_come_back_at_once_are_read(kafka: KafkaServer, make_world: MakeWorld) -> None:
+    """librdkafka forgets where a partition's records go each time it stops fetching it, later than it is asked to."""
+    world = make_world(kafka, 4)
+    everything = {0, 1, 2, 3}
+    first = SourceReader(world.make_source())
+    await first.source.start()
+    await first.until_owned(everything)
+    sent = 0
+    for turn in range(1, 6):
+        await first.begin(2 * turn, p0=sent, p1=sent, p2=sent, p3=sent)
+        second = SourceReader(world.make_source())
+        await second.source.start()
+        await asyncio.gather(
+            first.until(lambda: len(first.assigned) == 2),
+            second.until(lambda: len(second.assigned) == 2),  # noqa: B023  awaited in this turn
+        )
+        await second.source.close(5.0)
+        await first.until_owned(everything)
+        for partition in everything:
+            await world.produce(partition, b"x", b"y")
+        claim_id = 2 * turn + 1
+        await first.begin(claim_id, p0=sent, p1=sent, p2=sent, p3=sent)
+        for partition in everything:
+            await first.until_read(partition, claim_id, 2)
+            assert first.offsets(partition, claim_id) == [sent, sent + 1]
+        sent += 2

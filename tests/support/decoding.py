@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import struct
+from array import array
 from collections.abc import Sequence
+from itertools import accumulate
+from typing import cast
 
 import pytest
 from forebay_api.v1alpha1 import (
@@ -16,8 +19,10 @@ from forebay_api.v1alpha1 import (
     UnknownFieldPolicy,
     UnknownFields,
 )
-from forebay_consumer.decode.native import LIBRARY, NativeDecoder, build_native_decoder
+from forebay_consumer.decode.native import NativeDecoder, build_native_decoder
 from forebay_consumer.decode.reference import ReferenceDecoder
+from forebay_consumer.native import PackedBytes, Run, View
+from forebay_consumer.native.library import LIBRARY, PackedView
 from forebay_consumer.plan import CatalogColumn, CopyFormat, TablePlan, build_table_plan
 from forebay_consumer.records import DeadLetter, EncodedChunk, RawChunk, RowGroup
 
@@ -77,15 +82,33 @@ def plan(catalog: Sequence[CatalogColumn], spec: SinkSpec | None = None) -> Tabl
 def native(table_plan: TablePlan) -> NativeDecoder:
     """The native decoder. Skips where it was not built, unless FOREBAY_NATIVE says `require`."""
     if not LIBRARY.exists() and os.environ.get("FOREBAY_NATIVE") != "require":
-        pytest.skip("no native encoder: put rustc on the PATH and install Forebay again")
+        pytest.skip("no native library: put rustc on the PATH and install Forebay again")
     decoder = build_native_decoder(table_plan)
-    assert decoder is not None, "the native encoder does not load, or does not serve this plan"
+    assert decoder is not None, "the native library does not load, or does not serve this plan"
     return decoder
 
 
 def chunk(values: Sequence[bytes | None], *, first: int = 100, partition: int = 3) -> RawChunk:
     """Consecutive records with the plain parts only."""
     return RawChunk(partition=partition, claim_id=1, offsets=range(first, first + len(values)), values=values)
+
+
+class _Memory:
+    """In the place of native.Run: owns what the views point at."""
+
+    def __init__(self, values: Sequence[bytes | None]) -> None:
+        self.data = array("B", b"".join(value or b"" for value in values))
+        self.ends = array("Q", accumulate(len(value or b"") for value in values))
+        self.absent = array("Q", [index for index, value in enumerate(values) if value is None])
+
+    def view(self) -> PackedView:
+        return PackedView(*(View(*part.buffer_info()) for part in (self.data, self.ends, self.absent)))
+
+
+def pack(values: Sequence[bytes | None]) -> PackedBytes:
+    """The values as the native library hands them over."""
+    memory = _Memory(values)
+    return PackedBytes(cast(Run, memory), memory.view())
 
 
 def decode_field(target: CatalogColumn, text: str, epoch_unit: EpochUnit | None = None) -> bytes | str | DeadLetter:

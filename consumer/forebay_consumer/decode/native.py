@@ -1,8 +1,7 @@
-"""The door to the native encoder (native/copyjson.rs), and the decoder that uses it.
+"""The decoder that uses the native encoder (native/encode.rs).
 
-The library is optional: without a compiler at build time there is none, and the reference decoder serves alone. It
-handles most records of most plans; what it does not handle goes to the reference one by one, so both give the same
-rows. ctypes releases the interpreter lock during the call. Why this way: docs/decisions/0004-native-encoder.md.
+Without the library the reference decoder serves alone. The library handles most records of most plans; what it does not
+handle goes to the reference one by one, so both give the same rows. Why: docs/decisions/0004-native-encoder.md.
 """
 
 from __future__ import annotations
@@ -12,8 +11,7 @@ import struct
 import weakref
 from array import array
 from collections.abc import Sequence
-from functools import cache
-from pathlib import Path
+from itertools import accumulate
 
 from forebay_api.v1alpha1 import ColumnSource, EpochUnit, UnknownFieldPolicy
 
@@ -22,13 +20,9 @@ from forebay_consumer.decode.fields import FieldNode, build_field_tree
 from forebay_consumer.decode.numbers import Numeric
 from forebay_consumer.decode.reference import ReferenceDecoder
 from forebay_consumer.decode.rows import merge_groups
+from forebay_consumer.native import GroupView, PackedBytes, View, load_library
 from forebay_consumer.plan import CopyFormat, PlannedColumn, TablePlan
 from forebay_consumer.records import EncodedChunk, RawChunk, RowGroup
-
-INTERFACE = 1
-"""Must equal INTERFACE in copyjson.rs: a library left over from another build is not used."""
-
-LIBRARY = Path(__file__).with_name("_copyjson.so")
 
 MAX_COLUMNS = 128
 """The omitted columns travel as the bits of two 64-bit words."""
@@ -66,41 +60,9 @@ _EPOCHS = {
 }
 
 
-class _View(ctypes.Structure):
-    _fields_ = (("address", ctypes.c_size_t), ("length", ctypes.c_size_t))
-
-    address: int
-    length: int
-
-    def copy(self, item_bytes: int = 1) -> bytes:
-        """The bytes as they are now; the library reuses its memory at the next call."""
-        return ctypes.string_at(self.address, self.length * item_bytes) if self.length else b""
-
-    def copy_words(self) -> array[int]:
-        words = array("Q")
-        words.frombytes(self.copy(words.itemsize))
-        return words
-
-
-class _GroupView(ctypes.Structure):
-    _fields_ = (
-        ("mask_low", ctypes.c_uint64),
-        ("mask_high", ctypes.c_uint64),
-        ("payload", _View),
-        ("row_ends", _View),
-        ("record_index", _View),
-    )
-
-    mask_low: int
-    mask_high: int
-    payload: _View
-    row_ends: _View
-    record_index: _View
-
-
 def build_native_decoder(plan: TablePlan) -> NativeDecoder | None:
     """None where there is no library, or it cannot serve the plan."""
-    library = _load_library(LIBRARY)
+    library = load_library()
     compiled = _compile_plan(plan)
     if library is None or compiled is None:
         return None
@@ -134,21 +96,17 @@ class NativeDecoder:
 
     def _encode(self, chunk: RawChunk) -> bool:
         """Run the library over the chunk; its result stays inside it until the next call."""
-        values = chunk.values
-        if None in values:
-            values = [value or b"" for value in values]
-        data = b"".join(values)  # type: ignore[arg-type]  # no None is left
-        count = len(values)
-        lengths = struct.pack(f"{count}Q", *map(len, values))  # type: ignore[arg-type]  # likewise
+        count = len(chunk.values)
+        data, size, ends = _join(chunk.values)
         offsets = array("q", chunk.offsets).tobytes() if self._wants_offsets else None
         timestamps = _pack_timestamps(chunk.timestamps_ms) if self._wants_timestamps else None
         result: int = self._library.forebay_encode(
-            self._encoder, data, len(data), lengths, count, chunk.partition, offsets, timestamps
+            self._encoder, data, size, ends, count, chunk.partition, offsets, timestamps
         )
         return result == 0
 
     def _read_groups(self) -> tuple[RowGroup, ...]:
-        view = _GroupView()
+        view = GroupView()
         groups = []
         for index in range(self._library.forebay_group_count(self._encoder)):
             self._library.forebay_group(self._encoder, index, ctypes.byref(view))
@@ -157,12 +115,12 @@ class NativeDecoder:
         return tuple(groups)
 
     def _read_unhandled(self) -> array[int]:
-        view = _View()
+        view = View()
         self._library.forebay_unhandled(self._encoder, ctypes.byref(view))
         return view.copy_words()
 
 
-def _read_group(view: _GroupView) -> RowGroup:
+def _read_group(view: GroupView) -> RowGroup:
     mask = view.mask_high << 64 | view.mask_low
     return RowGroup(
         omitted=tuple(column for column in range(mask.bit_length()) if mask >> column & 1),
@@ -172,43 +130,20 @@ def _read_group(view: _GroupView) -> RowGroup:
     )
 
 
+def _join(values: Sequence[bytes | None]) -> tuple[bytes | int, int, bytes | int]:
+    """The values end to end, their bytes in all, and where each ends; addresses where they lie so in memory already."""
+    if isinstance(values, PackedBytes):
+        packed = values.view
+        return packed.data.address, packed.data.length, packed.ends.address
+    data = b"".join(value for value in values if value)
+    ends = accumulate(len(value) if value else 0 for value in values)
+    return data, len(data), struct.pack(f"{len(values)}Q", *ends)
+
+
 def _pack_timestamps(timestamps_ms: Sequence[int | None] | None) -> bytes | None:
     if timestamps_ms is None:
         return None
     return array("q", [NO_TIMESTAMP if ms is None else ms for ms in timestamps_ms]).tobytes()
-
-
-@cache
-def _load_library(path: Path) -> ctypes.CDLL | None:
-    try:
-        library = ctypes.CDLL(str(path))
-        if library.forebay_interface() != INTERFACE:
-            return None
-    except (OSError, AttributeError):
-        return None
-    pointer, size = ctypes.c_void_p, ctypes.c_size_t
-    library.forebay_encoder_new.argtypes = [ctypes.c_char_p, size]
-    library.forebay_encoder_new.restype = pointer
-    library.forebay_encoder_free.argtypes = [pointer]
-    library.forebay_encoder_free.restype = None
-    library.forebay_encode.argtypes = [
-        pointer,
-        ctypes.c_char_p,
-        size,
-        ctypes.c_char_p,
-        size,
-        ctypes.c_int64,
-        ctypes.c_char_p,
-        ctypes.c_char_p,
-    ]
-    library.forebay_encode.restype = ctypes.c_int32
-    library.forebay_group_count.argtypes = [pointer]
-    library.forebay_group_count.restype = size
-    library.forebay_group.argtypes = [pointer, size, ctypes.POINTER(_GroupView)]
-    library.forebay_group.restype = ctypes.c_int32
-    library.forebay_unhandled.argtypes = [pointer, ctypes.POINTER(_View)]
-    library.forebay_unhandled.restype = None
-    return library
 
 
 def _compile_plan(plan: TablePlan) -> bytes | None:

@@ -1,6 +1,6 @@
 """The decoder in plain Python: what a record becomes is defined here, record by record.
 
-The native encoder (native.py) is faster and must do exactly the same, or leave a record to this one.
+The native encoder (native.py beside it) is faster and must do exactly the same, or leave a record to this one.
 """
 
 from __future__ import annotations

@@ -8,10 +8,11 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from forebay_consumer.errors import SourceUnavailable
-from forebay_consumer.kafka_source.chunks import Failure, split_messages
+from forebay_consumer.kafka_source.chunks import Failure
+from forebay_consumer.kafka_source.intake import Intake, Polled
 from forebay_consumer.kafka_source.lookups import Lookups
 from forebay_consumer.kafka_source.mirror import Mirror
 from forebay_consumer.ports import Assigned, Beginning, PositionLost, Revoked, SourceEvent, Wanted
@@ -42,12 +43,14 @@ class Session:
         *,
         topic: str,
         consumer: Consumer,
+        intake: Intake,
         lookups: Lookups,
         mirror: Mirror,
         post: Callable[[SourceEvent], None],
     ) -> None:
         self._topic = topic
         self._consumer = consumer
+        self._intake = intake
         self._lookups = lookups
         self._mirror = mirror
         self._post = post
@@ -70,17 +73,13 @@ class Session:
         """Everything is paused because the budget is used up."""
         return self._throttled
 
-    def poll(self, records: int, wait_s: float, linger_s: float) -> list[Message]:
-        """What has arrived; waits wait_s for the first message and linger_s for more. Raises KafkaException (fatal)."""
-        messages = self._consumer.consume(1, wait_s)
-        if messages and records > 1:
-            messages += self._consumer.consume(records - 1, linger_s)
-        return messages
+    def poll(self, records: int, wait_s: float, linger_s: float, wanted: Wanted) -> Polled:
+        """What has arrived; waits wait_s for the first record and linger_s for more. Raises KafkaException (fatal)."""
+        return self._intake.poll(records, wait_s, linger_s, wanted)
 
-    def take(self, messages: list[Message], wanted: Wanted) -> tuple[list[RawChunk], list[Failure]]:
+    def take(self, polled: Polled) -> tuple[list[RawChunk], list[Failure]]:
         """Chunks of what is being read, and errors; notes how far each partition was read."""
-        claim_ids = {p: b.claim_id for p, b in self._reading.items()}
-        chunks, failures = split_messages(messages, claim_ids, wanted)
+        chunks, failures = polled.split({p: b.claim_id for p, b in self._reading.items()})
         for chunk in chunks:
             self._reading[chunk.partition] = Beginning(next_offset=chunk.offsets[-1] + 1, claim_id=chunk.claim_id)
         return chunks, failures
@@ -116,21 +115,22 @@ class Session:
             except KafkaException as e:
                 log.debug("seek refused", extra={"partition": partition, "error": str(e)})
                 continue
+            self._intake.attach(partition)  # after the seek: only then has fetching begun anew
             del self._to_seek[partition]
             self._reading[partition] = beginning
             if not self._throttled:
                 self._resume([partition])
 
     def _move(self, partition: int, next_offset: int) -> None:
+        """Raises KafkaException while the partition is not ready for it."""
         top = TopicPartition(self._topic, partition, next_offset)
-        if partition not in self._halted:
-            self._consumer.seek(top)
-            return
-        # With auto.offset.reset=error librdkafka stops such a partition's fetcher for good, and refuses to seek it.
-        self._consumer.incremental_unassign([top])
-        self._consumer.incremental_assign([top])
-        self._consumer.pause([top])
-        self._halted.discard(partition)
+        if partition in self._halted:
+            # With auto.offset.reset=error librdkafka stops such a partition's fetcher for good, and refuses to seek it.
+            self._consumer.incremental_unassign([top])
+            self._consumer.incremental_assign([top])
+            self._consumer.pause([top])
+            self._halted.discard(partition)
+        self._consumer.seek(top)
 
     # ---- positions without a record
 
@@ -198,6 +198,7 @@ class Session:
 
     def close(self) -> None:
         """Leave the group. May take long when the coordinator is away: only the thread waits for it."""
+        self._intake.close()
         try:
             self._consumer.close()
         except (KafkaException, RuntimeError) as e:

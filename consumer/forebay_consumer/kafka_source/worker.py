@@ -24,16 +24,21 @@ from forebay_consumer.kafka_config import (
 )
 from forebay_consumer.kafka_source.budget import Budget
 from forebay_consumer.kafka_source.chunks import Failure
+from forebay_consumer.kafka_source.intake import PythonIntake
 from forebay_consumer.kafka_source.lookups import Lookups
 from forebay_consumer.kafka_source.mailbox import Mailbox
 from forebay_consumer.kafka_source.mirror import Mirror
+from forebay_consumer.kafka_source.native_intake import make_native_intake
 from forebay_consumer.kafka_source.session import Session
 from forebay_consumer.kafka_source.trouble import Trouble, TroubleKind, is_protocol_refused
 from forebay_consumer.kafka_source.watch import Watch
 from forebay_consumer.ports import Assigned, Records, SourceEvent, Wanted
 
 POLL_RECORDS = 1500
-"""Most records of one poll: consume() builds their objects without letting the event loop run, about 1 ms."""
+"""Most records of one poll of PythonIntake: consume() builds their objects without letting the event loop run, 1 ms."""
+
+NATIVE_POLL_RECORDS = 8192
+"""The same for NativeIntake, which lets the loop run: large enough that the cost of a poll does not count."""
 
 POLL_WAIT_S = 0.02
 """Longest wait for a first record; a command waits so long at most."""
@@ -96,6 +101,7 @@ class Worker:
         self._protocol: GroupProtocol | None = None
         self._properties: Mapping[str, str] = {}
         self._reload_at = 0.0
+        self._poll_records = POLL_RECORDS
         self._leave_by: float | None = None
         self.ended = threading.Event()
 
@@ -166,9 +172,12 @@ class Worker:
             return None
         self._errors.clear()
         self.mirror.reset()
+        native = make_native_intake(consumer, settings.consumer_id, settings.spec.topic)
+        self._poll_records = NATIVE_POLL_RECORDS if native else POLL_RECORDS
         return Session(
             topic=settings.spec.topic,
             consumer=consumer,
+            intake=native or PythonIntake(consumer),
             lookups=self._lookups,
             mirror=self.mirror,
             post=self._post,
@@ -183,17 +192,16 @@ class Worker:
         self._watch.step(now)
         self._mind_budget(session)
         try:
-            messages = session.poll(self._budget.poll_records(POLL_RECORDS), POLL_WAIT_S, LINGER_S)
+            polled = session.poll(self._budget.poll_records(self._poll_records), POLL_WAIT_S, LINGER_S, self.wanted)
+            chunks, failures = session.take(polled) if polled else ((), ())
         except KafkaException as e:
             self._on_fatal(session, e.args[0])
             return
-        if messages:
-            chunks, failures = session.take(messages, self.wanted)
-            if chunks:
-                self._budget.take(sum(c.size_bytes for c in chunks), sum(len(c.offsets) for c in chunks))
-                self._post(Records(chunks=tuple(chunks)))
-            for failure in failures:
-                self._on_failure(session, failure, now)
+        if chunks:
+            self._budget.take(sum(c.size_bytes for c in chunks), sum(len(c.offsets) for c in chunks))
+            self._post(Records(chunks=tuple(chunks)))
+        for failure in failures:
+            self._on_failure(session, failure, now)
         while self._errors:
             self._on_error(session, self._errors.popleft())
         self._reload_if_refused(now)
@@ -215,7 +223,7 @@ class Worker:
                 if not self.mirror.is_sending:
                     return
             try:
-                session.poll(POLL_RECORDS, POLL_WAIT_S, 0.0)
+                session.poll(self._poll_records, POLL_WAIT_S, 0.0, self.wanted)
             except KafkaException:
                 return
 

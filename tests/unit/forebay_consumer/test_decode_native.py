@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from forebay_api.v1alpha1 import ColumnSource, EpochUnit, UnknownFieldPolicy
 from forebay_consumer.decode import build_decoder
 from forebay_consumer.decode import native as native_module
 from forebay_consumer.decode.reference import ReferenceDecoder
+from forebay_consumer.native import load_library
 from forebay_consumer.plan import TablePlan
 from forebay_consumer.records import RawChunk
 from hypothesis import given, settings
@@ -24,6 +26,7 @@ from support.decoding import (
     from_path,
     from_source,
     native,
+    pack,
     plan,
     sink,
 )
@@ -136,6 +139,9 @@ def test_the_native_encoder_gives_what_the_reference_gives(table_plan: TablePlan
 
     assert native(table_plan).decode(source) == expected
     assert_every_record_is_accounted_for(expected)
+    packed = replace(source, values=pack(values))
+    assert list(packed.values) == values
+    assert replace(native(table_plan).decode(packed), source=source) == expected
 
 
 @settings(max_examples=150, deadline=None)
@@ -214,7 +220,8 @@ def test_a_decoder_forgets_the_chunk_before() -> None:
 
 
 def test_without_the_library_the_reference_serves(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(native_module, "LIBRARY", tmp_path / "absent.so")
+    absent = load_library(tmp_path / "absent.so")
+    monkeypatch.setattr(native_module, "load_library", lambda: absent)
 
     assert build_decoder(plan(EVERY_TYPE)).decoder_name == "python"
 

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from confluent_kafka import Consumer, TopicPartition
 from forebay_api.v1alpha1 import SourceSpec
+from forebay_consumer.kafka_source.intake import PythonIntake
 from forebay_consumer.kafka_source.lookups import Lookups
 from forebay_consumer.kafka_source.mirror import Mirror
 from forebay_consumer.kafka_source.session import Session
@@ -38,6 +39,7 @@ def test_a_receipt_later_than_the_revoke_is_not_committed_after_the_next_assignm
     session = Session(
         topic="payments",
         consumer=cast(Consumer, consumer),
+        intake=PythonIntake(cast(Consumer, consumer)),
         lookups=Lookups(SPEC),
         mirror=mirror,
         post=lambda _event: None,

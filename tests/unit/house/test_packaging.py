@@ -86,7 +86,7 @@ def test_wheel_holds_the_native_encoder(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
 
-    assert "forebay_consumer/decode/_copyjson.so" in names
+    assert "forebay_consumer/native/_forebay.so" in names
 
 
 def test_source_folders_and_tests_are_no_packages() -> None:

@@ -9,7 +9,8 @@ const MAX_GUESSES: usize = 256;
 
 pub struct Chunk<'a> {
     pub data: &'a [u8],
-    pub lengths: &'a [u64],
+    /// End of each record in data.
+    pub ends: &'a [u64],
     pub partition: i64,
     pub offsets: Option<&'a [i64]>,
     pub timestamps: Option<&'a [i64]>,
@@ -71,8 +72,8 @@ impl Encoder {
     pub fn encode(&mut self, chunk: &Chunk) {
         self.clear();
         let mut start = 0usize;
-        for (index, &length) in chunk.lengths.iter().enumerate() {
-            let end = start.saturating_add(length as usize);
+        for (index, &end) in chunk.ends.iter().enumerate() {
+            let end = end as usize;
             let record = chunk.data.get(start..end).unwrap_or(&[]);
             start = end;
             if record.is_empty() || self.encode_record(record, chunk, index).is_none() {

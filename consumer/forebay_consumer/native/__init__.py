@@ -1,0 +1,21 @@
+"""The door to the native library (library.rs and what it uses).
+
+Optional: without a compiler at build time there is none. ctypes releases the interpreter lock during a call.
+Why this way: docs/decisions/0004-native-encoder.md and 0010.
+"""
+
+from forebay_consumer.native.library import Client, FailureView, GroupView, PollView, RunView, View, load_library
+from forebay_consumer.native.packed import PackedBytes, PackedHeaders, Run
+
+__all__ = [
+    "Client",
+    "FailureView",
+    "GroupView",
+    "PackedBytes",
+    "PackedHeaders",
+    "PollView",
+    "Run",
+    "RunView",
+    "View",
+    "load_library",
+]
