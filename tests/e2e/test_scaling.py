@@ -95,7 +95,8 @@ def test_autoscaler_on_the_deployment_is_a_conflict_and_no_fight(new_pipeline: N
 
     pipeline.wait_condition("Conflict", "False")
     pipeline.wait_replicas(1)
-    assert {"Conflict", "ConflictOver"} <= set(pipeline.event_reasons())
+    told = {"Conflict", "ConflictOver"}  # an event follows the status that it is about
+    assert wait_until(lambda: told <= set(pipeline.event_reasons()), WAIT_S, 0.3), pipeline.event_reasons()
 
 
 def test_deployment_scaled_by_hand_is_a_conflict_until_the_old_number(
