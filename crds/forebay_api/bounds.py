@@ -35,6 +35,7 @@ class Items:
     """How many items a list may have."""
 
     maximum: int
+    minimum: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +124,13 @@ WINDOW_RECORDS = Range(minimum=1, maximum=10_000_000)
 
 MAX_COLUMNS = Items(maximum=1600)
 """PostgreSQL's limit for a table."""
+
+MAX_KEY_COLUMNS = Items(maximum=32)
+"""PostgreSQL's limit for the columns of an index."""
+
+DELETE_VALUE = Text(pattern="[^\\x00]{1,249}", says="a text of 1 to 249 characters", max_length=249)
+DELETE_VALUES = Items(minimum=1, maximum=16)
+"""Words that stand for a deletion: a change stream has one or two."""
 
 CLUSTER_NAME = Text(
     pattern="[a-z]([-a-z0-9]*[a-z0-9])?",

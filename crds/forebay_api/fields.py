@@ -100,13 +100,11 @@ def members(cls: type) -> tuple[Member, ...]:
 
 
 def _member(each: dataclasses.Field[Any], hint: Any) -> Member:
-    is_optional, bounds = False, ()
+    is_optional = False
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
         (hint,) = (arm for arm in typing.get_args(hint) if arm is not type(None))
         is_optional = True
-    if typing.get_origin(hint) is Annotated:
-        hint, *found = typing.get_args(hint)
-        bounds = tuple(found)
+    hint, bounds = split_annotation(hint)
     default = each.default
     if each.default_factory is not dataclasses.MISSING:
         default = each.default_factory()
@@ -120,6 +118,14 @@ def _member(each: dataclasses.Field[Any], hint: Any) -> Member:
         is_optional=is_optional,
         default=default,
     )
+
+
+def split_annotation(hint: Any) -> tuple[Any, tuple[Bound, ...]]:
+    """A type and what `Annotated` says of it."""
+    if typing.get_origin(hint) is not Annotated:
+        return hint, ()
+    kind, *found = typing.get_args(hint)
+    return kind, tuple(found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,7 +225,8 @@ class Reader:
         before = len(self.problems)
         if message := _judge(value, bounds):
             self._refuse(path, message)
-        items = tuple(self.read(item, each, f"{path}[{index}]") for index, each in enumerate(value))
+        item, item_bounds = split_annotation(item)
+        items = tuple(self.read(item, each, f"{path}[{index}]", item_bounds) for index, each in enumerate(value))
         return items if len(self.problems) == before else UNREADABLE
 
 
@@ -285,6 +292,8 @@ def _judge_one(value: Any, bound: Bound) -> str | None:
             is_legal = len(value) <= bound.max_length and re.fullmatch(bound.pattern, value)
             return None if is_legal else f"must be {bound.says}, is {_show(value)}"
         case Items():
+            if len(value) < bound.minimum:
+                return f"must have at least {bound.minimum} items, has {len(value)}"
             return f"must have at most {bound.maximum} items, has {len(value)}" if len(value) > bound.maximum else None
         case Entries():  # judged entry by entry, so that the path names the wrong one
             return None

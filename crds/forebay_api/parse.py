@@ -17,11 +17,13 @@ from forebay_api.v1alpha1 import (
     ColumnSource,
     ColumnSpec,
     DeadLetterSpec,
+    DeleteWhen,
     EpochUnit,
     Pipeline,
     PipelineSpec,
     PodTemplate,
     ScalingSpec,
+    SinkMode,
     SinkSpec,
     Timing,
     TlsMode,
@@ -165,6 +167,14 @@ class ColumnShape:
     epoch_unit: EpochUnit | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteWhenShape:
+    """`deleteWhen` as the YAML has it: `{path: op, values: [d]}`."""
+
+    path: Annotated[str, bounds.JSON_PATH]
+    values: Annotated[tuple[Annotated[str, bounds.DELETE_VALUE], ...], bounds.DELETE_VALUES]
+
+
 def _with_default_group(body: Mapping[str, object]) -> Mapping[str, object]:
     """The resource without its status and with the group that an absent one stands for."""
     if not isinstance(body, Mapping):
@@ -221,6 +231,22 @@ def _check_unique_columns(columns: Sequence[ColumnSpec]) -> str | None:
     names = [column.name for column in columns]
     twice = sorted({name for name in names if names.count(name) > 1})
     return f"names must be unique; more than once: {', '.join(twice)}" if twice else None
+
+
+def _check_key_columns(mode: SinkMode, key: Sequence[str]) -> str | None:
+    if mode is SinkMode.UPSERT:
+        return None if key else "is required in mode Upsert: name the columns that identify a row"
+    return f"has no meaning in mode {mode}; remove it, or set mode: Upsert" if key else None
+
+
+def _check_unique_key(key: Sequence[str]) -> str | None:
+    twice = sorted({name for name in key if key.count(name) > 1})
+    return f"must be unique; more than once: {', '.join(twice)}" if twice else None
+
+
+def _check_delete_when(mode: SinkMode, marker: DeleteWhen | None) -> str | None:
+    misplaced = marker is not None and mode is not SinkMode.UPSERT
+    return f"has no meaning in mode {mode}; remove it, or set mode: Upsert" if misplaced else None
 
 
 def _check_collector(columns: Sequence[ColumnSpec], unknown: UnknownFields) -> str | None:
@@ -285,6 +311,9 @@ RULES: Mapping[type, Sequence[Rule]] = {
         Rule(needs=("postgres_cluster_ref", "connection_secret_ref"), blames="", check=_check_reference),
         Rule(needs=("columns",), blames="columns", check=_check_unique_columns),
         Rule(needs=("columns", "unknown_fields"), blames="unknown_fields", check=_check_collector),
+        Rule(needs=("mode", "key_columns"), blames="key_columns", check=_check_key_columns),
+        Rule(needs=("key_columns",), blames="key_columns", check=_check_unique_key),
+        Rule(needs=("mode", "delete_when"), blames="delete_when", check=_check_delete_when),
     ],
     TlsSpec: [Rule(needs=("mode", "ca_secret_ref"), blames="ca_secret_ref", check=_check_tls)],
     UnknownFields: [Rule(needs=("policy", "column"), blames="policy", check=_check_policy)],
@@ -300,4 +329,11 @@ RULES: Mapping[type, Sequence[Rule]] = {
 }
 """Each has its like in crds/ingestpipelines.yaml: a CEL rule, a list's map key, or minProperties and maxProperties."""
 
-SHAPES: Mapping[type, Shape] = {ColumnSpec: Shape(like=ColumnShape, build=_build_column, show=_show_column)}
+SHAPES: Mapping[type, Shape] = {
+    ColumnSpec: Shape(like=ColumnShape, build=_build_column, show=_show_column),
+    DeleteWhen: Shape(
+        like=DeleteWhenShape,
+        build=lambda shape: DeleteWhen(path=read_path(shape.path), values=shape.values),
+        show=lambda marker: DeleteWhenShape(path=show_path(marker.path), values=marker.values),
+    ),
+}

@@ -55,6 +55,7 @@ class SinkMode(StrEnum):
     """How rows reach the table."""
 
     APPEND = "Append"
+    UPSERT = "Upsert"
 
 
 class UnknownFieldPolicy(StrEnum):
@@ -157,6 +158,18 @@ class UnknownFields:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteWhen:
+    """Which records delete their row: those with one of these values at the path.
+
+    path: JSON keys from the outside in, never empty. values: a JSON string matches by its text; true, false and a
+    number by their JSON text.
+    """
+
+    path: tuple[str, ...]
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetterSpec:
     """The breaker.
 
@@ -203,6 +216,8 @@ class SinkSpec:
     """The PostgreSQL side: exactly one of postgres_cluster_ref and connection_secret_ref.
 
     `table` is `schema.table` or `table` (then in schema public).
+    key_columns: what identifies a row, for SinkMode.UPSERT and never empty then. delete_when: for that mode only; a
+    record without a value deletes its row in any case.
     """
 
     table: Annotated[str, bounds.TABLE]
@@ -210,6 +225,8 @@ class SinkSpec:
     connection_secret_ref: SecretRef | None = None
     tls: TlsSpec = field(default_factory=TlsSpec)
     mode: SinkMode = SinkMode.APPEND
+    key_columns: Annotated[tuple[Annotated[str, bounds.COLUMN], ...], bounds.MAX_KEY_COLUMNS] = ()
+    delete_when: DeleteWhen | None = None
     columns: Annotated[tuple[ColumnSpec, ...], bounds.MAX_COLUMNS] = ()
     unknown_fields: UnknownFields = field(default_factory=UnknownFields)
     dead_letters: DeadLetterSpec = field(default_factory=DeadLetterSpec)

@@ -11,11 +11,13 @@ from forebay_api.parse import RULES
 from forebay_api.v1alpha1 import (
     ColumnSource,
     ColumnSpec,
+    DeleteWhen,
     EpochUnit,
     Pipeline,
     PipelineSpec,
     PostgresClusterRef,
     SecretRef,
+    SinkMode,
     SinkSpec,
     Variable,
 )
@@ -56,16 +58,36 @@ def pipelines() -> st.SearchStrategy[Pipeline]:
 def _legal(cls: type) -> st.SearchStrategy[Any]:
     """Any instance that keeps the rules of its class; those of its parts are kept by the parts."""
     parts = {member.name: _member(member) for member in fields.members(cls)}
-    if cls is SinkSpec:  # half of the drawings would break the rule that one of both is given
+    if cls is SinkSpec:  # nearly all drawings would break the rules of the references and of the mode
         cluster, secret = _legal(PostgresClusterRef), _legal(SecretRef)
         references = st.tuples(cluster, st.none()) | st.tuples(st.none(), secret)
-        del parts["postgres_cluster_ref"], parts["connection_secret_ref"]
-        return references.flatmap(lambda pair: st.builds(_sink, st.just(pair), **parts)).filter(_keeps_rules)
+        key = st.lists(_text(bounds.COLUMN), min_size=1, max_size=3, unique=True).map(tuple)
+        for name in ("postgres_cluster_ref", "connection_secret_ref", "mode", "key_columns", "delete_when"):
+            del parts[name]
+        ways = st.just(_APPEND) | st.tuples(st.just(SinkMode.UPSERT), key, st.none() | _delete_when())
+        return st.builds(_sink, references, ways, **parts).filter(_keeps_rules)
     return st.builds(cls, **parts).filter(_keeps_rules)
 
 
-def _sink(pair: tuple[PostgresClusterRef | None, SecretRef | None], **parts: Any) -> SinkSpec:
-    return SinkSpec(postgres_cluster_ref=pair[0], connection_secret_ref=pair[1], **parts)
+_Way = tuple[SinkMode, tuple[str, ...], DeleteWhen | None]
+_APPEND: _Way = (SinkMode.APPEND, (), None)
+
+
+def _sink(pair: tuple[PostgresClusterRef | None, SecretRef | None], way: _Way, **parts: Any) -> SinkSpec:
+    mode, key, marker = way
+    return SinkSpec(
+        postgres_cluster_ref=pair[0],
+        connection_secret_ref=pair[1],
+        mode=mode,
+        key_columns=key,
+        delete_when=marker,
+        **parts,
+    )
+
+
+def _delete_when() -> st.SearchStrategy[DeleteWhen]:
+    values = st.lists(_text(bounds.DELETE_VALUE), min_size=1, max_size=3).map(tuple)
+    return st.builds(DeleteWhen, path=json_keys(), values=values)
 
 
 def _keeps_rules(value: Any) -> bool:
@@ -81,6 +103,8 @@ def _member(member: fields.Member) -> st.SearchStrategy[Any]:
 def _value(member: fields.Member) -> st.SearchStrategy[Any]:
     if member.name == "columns":
         return st.lists(_columns(), max_size=3, unique_by=lambda column: column.name).map(tuple)
+    if member.type is DeleteWhen:
+        return _delete_when()
     if member.name in _PASSED_ON:
         return st.sampled_from(_PASSED_ON[member.name])
     if member.name == "env":
@@ -97,8 +121,9 @@ def _value(member: fields.Member) -> st.SearchStrategy[Any]:
         case (bounds.Entries(),):
             return st.sampled_from(_ENTRIES)
         case (bounds.Items(),):
-            (item,) = (arm for arm in typing.get_args(member.type) if arm is not ...)
-            return st.lists(_legal(item), max_size=2).map(tuple)
+            item, (*texts,) = fields.split_annotation(typing.get_args(member.type)[0])
+            items = _text(texts[0]) if texts else _legal(item)
+            return st.lists(items, max_size=2).map(tuple)
         case _:
             return st.from_type(member.type)
 

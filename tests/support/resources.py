@@ -60,6 +60,10 @@ def _cluster(text: str) -> str:
     return f"spec: {{sink: {{connectionSecretRef: null, postgresClusterRef: {{{cluster}, {text}}}}}}}"
 
 
+def _upsert(key: str, more: str = "") -> str:
+    return f"spec: {{sink: {{mode: Upsert, keyColumns: [{key}], {more}}}}}"
+
+
 GOOD = [
     Good(id="minimal", changes=""),
     Good(
@@ -88,6 +92,9 @@ GOOD = [
         ),
     ),
     Good(id="null-beside-a-source", changes=_columns("{name: a, from: {key: null, path: b}}")),
+    Good(id="upsert", changes=_upsert("id")),
+    Good(id="upsert-by-two-columns", changes=_upsert('tenant, "Nr. 1"')),
+    Good(id="upsert-with-deletions", changes=_upsert("id", 'deleteWhen: {path: meta.op, values: [d, "true", "1"]}')),
     Good(id="unknown-fields-to-dead-letters", changes="spec: {sink: {unknownFields: {policy: DeadLetter}}}"),
     Good(id="unknown-fields-collected", changes="spec: {sink: {unknownFields: {column: extra}}}"),
     Good(
@@ -191,7 +198,38 @@ BAD = [
     Bad(id="password-in-the-clear", changes=_cluster("password: p"), path="spec.sink.postgresClusterRef.password"),
     Bad(id="table-of-three-parts", changes="spec: {sink: {table: a.b.c}}", path="spec.sink.table"),
     Bad(id="quoted-table", changes="""spec: {sink: {table: '"a"'}}""", path="spec.sink.table"),
-    Bad(id="upsert-of-later", changes="spec: {sink: {mode: Upsert}}", path="spec.sink.mode"),
+    Bad(id="merge-of-later", changes="spec: {sink: {mode: Merge}}", path="spec.sink.mode"),
+    Bad(
+        id="upsert-without-key",
+        changes="spec: {sink: {mode: Upsert}}",
+        path="spec.sink.keyColumns",
+        says="is required in mode Upsert",
+    ),
+    Bad(id="key-in-append-mode", changes="spec: {sink: {keyColumns: [id]}}", path="spec.sink.keyColumns"),
+    Bad(id="key-column-twice", changes=_upsert("a, b, a"), path="spec.sink.keyColumns", says="must be unique"),
+    Bad(id="empty-key-column", changes=_upsert('a, ""'), path="spec.sink.keyColumns[1]"),
+    Bad(id="too-many-key-columns", changes=_upsert(", ".join(f"c{n}" for n in range(33))), path="spec.sink.keyColumns"),
+    Bad(
+        id="deletion-in-append-mode",
+        changes="spec: {sink: {deleteWhen: {path: op, values: [d]}}}",
+        path="spec.sink.deleteWhen",
+        says="has no meaning in mode Append",
+    ),
+    Bad(
+        id="deletion-without-values",
+        changes=_upsert("id", "deleteWhen: {path: op, values: []}"),
+        path="spec.sink.deleteWhen.values",
+    ),
+    Bad(
+        id="deletion-by-a-boolean",
+        changes=_upsert("id", "deleteWhen: {path: op, values: [true]}"),
+        path="spec.sink.deleteWhen.values[0]",
+    ),
+    Bad(
+        id="deletion-without-path",
+        changes=_upsert("id", "deleteWhen: {values: [d]}"),
+        path="spec.sink.deleteWhen.path",
+    ),
     Bad(id="tls-word-in-capitals", changes="spec: {sink: {tls: {mode: REQUIRE}}}", path="spec.sink.tls.mode"),
     Bad(id="verify-without-ca", changes="spec: {sink: {tls: {mode: verify-ca}}}", path="spec.sink.tls.caSecretRef"),
     Bad(id="columns-are-an-object", changes="spec: {sink: {columns: {}}}", path="spec.sink.columns"),

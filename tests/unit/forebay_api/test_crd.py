@@ -36,6 +36,7 @@ COMPARED = {
     "pattern",
     "maxLength",
     "maxItems",
+    "minItems",
     "required",
     "default",
     "properties",
@@ -190,7 +191,8 @@ def _value(kind: Any) -> dict[str, Any]:
     if dataclasses.is_dataclass(kind):
         return _object(typing.cast(type, kind))
     if typing.get_origin(kind) is tuple:
-        return {"type": "array", "items": _value(typing.get_args(kind)[0])}
+        item, item_bounds = fields.split_annotation(typing.get_args(kind)[0])
+        return {"type": "array", "items": _value(item) | dict(_limits(item_bounds))}
     if typing.get_origin(kind) is Mapping:
         return {"type": "object"}
     if issubclass(kind, StrEnum):
@@ -209,6 +211,8 @@ def _limits(limits: tuple[fields.Bound, ...]) -> Iterator[tuple[str, Any]]:
                     yield "message", f"must be {limit.says}"
             case bounds.Items():
                 yield "maxItems", limit.maximum
+                if limit.minimum:
+                    yield "minItems", limit.minimum
             case bounds.Entries():
                 kind = {"x-kubernetes-int-or-string": True} if limit.takes_whole_numbers else {"type": "string"}
                 yield "maxProperties", limit.maximum
