@@ -6,13 +6,14 @@ Rows are addressed by their place in the stream, from 0; cutting a stream gives 
 from __future__ import annotations
 
 import struct
+from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from forebay_consumer.plan import CopyFormat, TablePlan
-from forebay_consumer.records import Batch, DeadLetter, EncodedChunk, Reason, RowGroup
+from forebay_consumer.records import Batch, DeadLetter, RawChunk, Reason
 from forebay_consumer.sql import copy_frame
 
 PIECE_BYTES = 256 * 1024
@@ -20,27 +21,48 @@ PIECE_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Span:
-    """Rows [first, end) of one group of one chunk; never empty."""
+class Block:
+    """Encoded rows, and the record that each comes from: sources[chunks[row]] at the index records[row].
 
-    chunk: EncodedChunk
-    group: RowGroup
+    payload, row_ends: as RowGroup has them. chunks: None where all rows are of sources[0].
+    """
+
+    payload: bytes | bytearray
+    row_ends: array[int]
+    records: array[int]
+    sources: tuple[RawChunk, ...]
+    chunks: array[int] | None = None
+
+    def find_record(self, row: int) -> tuple[RawChunk, int]:
+        """The chunk of a row's record, and the record's index in it."""
+        return self.sources[self.chunks[row] if self.chunks is not None else 0], self.records[row]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """Rows [first, end) of one block; never empty."""
+
+    block: Block
     first: int
     end: int
 
     def payload(self) -> memoryview:
         """The rows' bytes."""
-        ends = self.group.row_ends
-        return memoryview(self.group.payload)[ends[self.first - 1] if self.first else 0 : ends[self.end - 1]]
+        ends = self.block.row_ends
+        return memoryview(self.block.payload)[ends[self.first - 1] if self.first else 0 : ends[self.end - 1]]
 
 
 @dataclass(frozen=True, slots=True)
 class CopyStream:
-    """Rows that leave out the same columns. columns: those that are copied, in order."""
+    """Rows that leave out the same columns. columns: those that are copied, in order.
+
+    is_delete: the rows are keys of rows to delete (mode Upsert).
+    """
 
     columns: tuple[str, ...]
     copy_format: CopyFormat
     spans: tuple[Span, ...]
+    is_delete: bool = False
 
     @property
     def rows(self) -> int:
@@ -67,9 +89,9 @@ class CopyStream:
         for span in self.spans:
             start, stop = max(first - seen, 0), min(end - seen, span.end - span.first)
             if start < stop:
-                kept.append(Span(chunk=span.chunk, group=span.group, first=span.first + start, end=span.first + stop))
+                kept.append(Span(block=span.block, first=span.first + start, end=span.first + stop))
             seen += span.end - span.first
-        return CopyStream(self.columns, self.copy_format, tuple(kept))
+        return replace(self, spans=tuple(kept))
 
     def without(self, rows: Sequence[int]) -> CopyStream:
         """All rows but these (ascending)."""
@@ -79,12 +101,17 @@ class CopyStream:
             spans += self.cut(start, row).spans
             start = row + 1
         spans += self.cut(start, self.rows).spans
-        return CopyStream(self.columns, self.copy_format, tuple(spans))
+        return replace(self, spans=tuple(spans))
+
+    def list_records(self) -> list[tuple[int, int]]:
+        """(partition, offset) of each row's record."""
+        found = [span.block.find_record(row) for span in self.spans for row in range(span.first, span.end)]
+        return [(source.partition, source.offsets[index]) for source, index in found]
 
     def dead_letter(self, row: int, reason: Reason, message: str, column: str | None) -> DeadLetter:
         """The record that the row came from, as a dead letter."""
         span, place = self._find(row)
-        source, index = span.chunk.source, span.group.record_index[place]
+        source, index = span.block.find_record(place)
         return DeadLetter(
             partition=source.partition,
             offset=source.offsets[index],
@@ -104,12 +131,18 @@ class CopyStream:
 
 
 def build_streams(batch: Batch, plan: TablePlan) -> tuple[CopyStream, ...]:
-    """One stream for each set of columns that rows leave out; nearly always one in all."""
+    """Mode Append: one stream for each set of columns that rows leave out; nearly always one in all."""
     by_omitted: dict[tuple[int, ...], list[Span]] = {}
     for chunk in batch.chunks:
         for group in chunk.groups:
             if len(group.row_ends):
-                span = Span(chunk=chunk, group=group, first=0, end=len(group.row_ends))
+                block = Block(
+                    payload=group.payload,
+                    row_ends=group.row_ends,
+                    records=group.record_index,
+                    sources=(chunk.source,),
+                )
+                span = Span(block=block, first=0, end=len(group.row_ends))
                 by_omitted.setdefault(group.omitted, []).append(span)
     names = tuple(planned.column.name for planned in plan.columns)
     return tuple(
@@ -158,7 +191,7 @@ def _candidates(stream: CopyStream, needle: bytes) -> Iterator[tuple[int, list[b
     """Rows whose bytes contain the needle, each with its fields: a search in C finds the few worth taking apart."""
     before = 0
     for span in stream.spans:
-        payload, ends = span.group.payload, span.group.row_ends
+        payload, ends = span.block.payload, span.block.row_ends
         at = payload.find(needle, ends[span.first - 1] if span.first else 0)
         while at >= 0:
             place = bisect_right(ends, at) if needle else span.first

@@ -6,12 +6,12 @@ used by the decoder (what to encode) and by sql.py (which columns to copy).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import assert_never
 
-from forebay_api.v1alpha1 import ColumnSource, ColumnSpec, EpochUnit, SinkSpec, UnknownFieldPolicy
+from forebay_api.v1alpha1 import ColumnSource, ColumnSpec, DeleteWhen, EpochUnit, SinkSpec, UnknownFieldPolicy
 
 _WHOLE_NUMBER_TYPES = frozenset({"int2", "int4", "int8"})
 _NUMBER_TYPES = _WHOLE_NUMBER_TYPES | {"float4", "float8", "numeric"}
@@ -21,6 +21,17 @@ _EPOCH_TYPES = frozenset({"date", "timestamp", "timestamptz"})
 
 BINARY_TYPES = _NUMBER_TYPES | _TEXT_TYPES | _JSON_TYPES | _EPOCH_TYPES | {"bool", "bytea", "uuid", "time", "timetz"}
 """pg_type.typname of the types (and element types of arrays) that the decoder can write in COPY's binary format."""
+
+_KEY_TYPES = (BINARY_TYPES - _JSON_TYPES) - {"timetz"}
+"""Types whose equal values have equal bytes once reduction.py has evened them out, so that the last record of a key can
+be told without asking PostgreSQL."""
+
+_TIMES_WITH_PRECISION = frozenset({"time", "timestamp", "timestamptz"})
+_FULL_PRECISION = 6
+"""Digits of a second: a column with fewer rounds, and two keys would become one."""
+
+STAGE_TABLE = "forebay_stage"
+"""Temporary tables of mode Upsert begin with this: rows on their way into the table, and keys to be deleted."""
 
 
 class CopyFormat(StrEnum):
@@ -40,6 +51,7 @@ class CatalogColumn:
     is_writable: False for generated and identity-always columns.
     has_default: a DEFAULT, or identity by default.
     type_sql: format_type(), for messages and for text format.
+    is_enum: an enum type. is_deterministic: False where the column's collation takes different bytes for equal.
     """
 
     name: str
@@ -50,6 +62,8 @@ class CatalogColumn:
     has_default: bool
     is_writable: bool
     type_sql: str
+    is_enum: bool = False
+    is_deterministic: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,13 +84,29 @@ class PlannedColumn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TablePlan:
-    """schema and table unquoted. columns: those to copy, never empty."""
+    """schema and table unquoted. columns: those to copy, never empty.
+
+    key: indexes into columns of those that identify a row, in the order of spec.sink.keyColumns; empty in mode Append.
+    Key columns are planned as NOT NULL and without default. delete_when: which values delete; None: only tombstones do.
+    """
 
     schema: str
     table: str
     columns: tuple[PlannedColumn, ...]
     copy_format: CopyFormat
     unknown_fields: UnknownFieldPolicy
+    key: tuple[int, ...] = ()
+    delete_when: DeleteWhen | None = None
+
+    @property
+    def key_names(self) -> tuple[str, ...]:
+        """The key columns' names, in the order of spec.sink.keyColumns."""
+        return tuple(self.columns[index].column.name for index in self.key)
+
+    @property
+    def not_key(self) -> tuple[int, ...]:
+        """Indexes of the other columns, ascending: what a row to be deleted leaves out."""
+        return tuple(index for index in range(len(self.columns)) if index not in self.key)
 
 
 class PlanProblem(ValueError):
@@ -98,16 +128,20 @@ def build_table_plan(sink: SinkSpec, schema: str, table: str, catalog: Sequence[
         problems += _find_declaration_problems(sink, by_name)
         problems += _find_unfilled_columns(sink, catalog)
     columns = tuple(_plan_columns(sink, catalog))
+    problems += _find_key_problems(sink, by_name, {planned.column.name for planned in columns})
     if not columns and not problems:
         problems.append(f"spec.sink.table: {schema}.{table} has no column that can be written")
     if problems:
         raise PlanProblem(problems)
+    places = {planned.column.name: index for index, planned in enumerate(columns)}
     return TablePlan(
         schema=schema,
         table=table,
         columns=columns,
         copy_format=_choose_copy_format(columns),
         unknown_fields=sink.unknown_fields.policy,
+        key=tuple(places[name] for name in sink.key_columns),
+        delete_when=sink.delete_when,
     )
 
 
@@ -118,6 +152,8 @@ def _plan_columns(sink: SinkSpec, catalog: Sequence[CatalogColumn]) -> list[Plan
     for column in catalog:
         if not column.is_writable:
             continue
+        if column.name in sink.key_columns:  # a row without its whole key would be another row each time
+            column = replace(column, is_not_null=True, has_default=False)
         if column.name == sink.unknown_fields.column:
             planned.append(PlannedColumn(column=column, source=ColumnSource.PATH, collects_unknown=True))
         elif not sink.columns:
@@ -214,3 +250,35 @@ def _find_unfilled_columns(sink: SinkSpec, catalog: Sequence[CatalogColumn]) -> 
         for column in catalog
         if column.is_writable and column.is_not_null and not column.has_default and column.name not in filled
     ]
+
+
+def _find_key_problems(sink: SinkSpec, by_name: Mapping[str, CatalogColumn], filled: Collection[str]) -> list[str]:
+    problems: list[str] = []
+    for index, name in enumerate(sink.key_columns):
+        field = f"spec.sink.keyColumns[{index}]"
+        column = by_name.get(name)
+        if column is None:
+            problems.append(f"{field}: the table has no column {name!r}")
+        elif not column.is_writable:
+            problems += _find_writability_problems(field, column)
+        elif name == sink.unknown_fields.column:
+            problems.append(f"{field}: column {name!r} collects unknown fields; it cannot identify a row")
+        elif name not in filled:
+            problems.append(f"{field}: nothing fills column {name!r}; declare it in spec.sink.columns")
+        elif not _can_identify(column):
+            problems.append(
+                f"{field}: column {name!r} is {column.type_sql}, whose equal values can be written in different ways, "
+                "so that the last record of a key could not be told; name a column of text, uuid, a number or a time"
+            )
+    return problems
+
+
+def _can_identify(column: CatalogColumn) -> bool:
+    """Whether two keys are equal to PostgreSQL exactly if their bytes (evened out by reduction.py) are."""
+    if column.is_array or not column.is_deterministic:
+        return False
+    if column.type_name in _TIMES_WITH_PRECISION:
+        return column.type_modifier in (-1, _FULL_PRECISION)
+    if column.type_name == "numeric":  # negative scales round whole digits away
+        return column.type_modifier < 0 or (column.type_modifier - 4) & 0x400 == 0
+    return column.type_name in _KEY_TYPES or column.is_enum

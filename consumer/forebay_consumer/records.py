@@ -76,6 +76,7 @@ class DeadLetter:
 class RowGroup:
     """Encoded rows of one chunk that leave out the same columns (so that the database fills in their defaults).
 
+    is_delete: the rows of these keys are to be deleted (mode Upsert); they hold the key columns only.
     omitted: indexes into TablePlan.columns, ascending; empty for nearly all rows.
     payload: the rows' bytes in COPY format (binary tuples or text lines), without header and trailer.
     row_ends: end of each row in payload, ascending; len(row_ends) is the number of rows.
@@ -86,6 +87,7 @@ class RowGroup:
     payload: bytes | bytearray
     row_ends: array[int]  # typecode "Q"
     record_index: array[int]  # typecode "Q"
+    is_delete: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +100,7 @@ class EncodedChunk:
 
     @property
     def rows(self) -> int:
-        """Rows that will be copied if the database takes them all."""
+        """Rows that are encoded, those to be deleted included."""
         return sum(len(group.row_ends) for group in self.groups)
 
     @property

@@ -13,8 +13,10 @@ import pytest
 from forebay_api.v1alpha1 import (
     ColumnSource,
     ColumnSpec,
+    DeleteWhen,
     EpochUnit,
     SecretRef,
+    SinkMode,
     SinkSpec,
     UnknownFieldPolicy,
     UnknownFields,
@@ -67,11 +69,21 @@ def sink(
     *columns: ColumnSpec,
     policy: UnknownFieldPolicy = UnknownFieldPolicy.IGNORE,
     collector: str | None = None,
+    key: tuple[str, ...] = (),
+    delete_when: DeleteWhen | None = None,
 ) -> SinkSpec:
-    """The part of the spec that decoding depends on."""
+    """The part of the spec that decoding depends on. key: mode Upsert."""
     unknown = UnknownFields(policy=policy, column=collector)
     ref = SecretRef(name="sink")
-    return SinkSpec(connection_secret_ref=ref, table="events", columns=columns, unknown_fields=unknown)
+    return SinkSpec(
+        connection_secret_ref=ref,
+        table="events",
+        mode=SinkMode.UPSERT if key else SinkMode.APPEND,
+        key_columns=key,
+        delete_when=delete_when,
+        columns=columns,
+        unknown_fields=unknown,
+    )
 
 
 def plan(catalog: Sequence[CatalogColumn], spec: SinkSpec | None = None) -> TablePlan:
@@ -88,9 +100,16 @@ def native(table_plan: TablePlan) -> NativeDecoder:
     return decoder
 
 
-def chunk(values: Sequence[bytes | None], *, first: int = 100, partition: int = 3) -> RawChunk:
-    """Consecutive records with the plain parts only."""
-    return RawChunk(partition=partition, claim_id=1, offsets=range(first, first + len(values)), values=values)
+def chunk(
+    values: Sequence[bytes | None],
+    *,
+    first: int = 100,
+    partition: int = 3,
+    keys: Sequence[bytes | None] | None = None,
+) -> RawChunk:
+    """Consecutive records with the plain parts and, if given, keys."""
+    offsets = range(first, first + len(values))
+    return RawChunk(partition=partition, claim_id=1, offsets=offsets, values=values, keys=keys)
 
 
 class _Memory:

@@ -19,10 +19,10 @@ def build_decoder(plan: TablePlan) -> NativeDecoder | ReferenceDecoder:
 
 
 def wanted_parts(plan: TablePlan) -> Wanted:
-    """Which parts of a record besides its value, partition and offset the plan's columns need."""
+    """Which parts of a record besides its value, partition and offset the plan needs; with a key, tombstones do."""
     sources = {planned.source for planned in plan.columns}
     return Wanted(
-        keys=ColumnSource.KEY in sources,
+        keys=ColumnSource.KEY in sources or bool(plan.key),
         timestamps=ColumnSource.TIMESTAMP in sources,
         headers=ColumnSource.HEADER in sources,
     )

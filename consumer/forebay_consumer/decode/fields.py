@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 from forebay_api.v1alpha1 import UnknownFieldPolicy
 
@@ -22,16 +23,35 @@ class FieldNode:
 
 
 def build_field_tree(plan: TablePlan) -> FieldNode:
-    """The paths of the plan's columns as a tree; the root stands for the record."""
+    """The paths of the plan's columns as a tree; the root stands for the record.
+
+    The field that marks deletions is among them, as a column after the last, so that it is never an unknown one.
+    """
     root = FieldNode()
-    for index, planned in enumerate(plan.columns):
-        if not planned.path:
+    paths = [planned.path for planned in plan.columns]
+    if plan.delete_when is not None:
+        paths.append(plan.delete_when.path)
+    for index, path in enumerate(paths):
+        if not path:
             continue
         node = root
-        for key in planned.path:
+        for key in path:
             node = node.inner.setdefault(key, FieldNode())
         node.columns.append(index)
     return root
+
+
+def find_path(record: RawObject, path: tuple[str, ...]) -> bytes | None:
+    """The raw slice at a path; None where the record, which split_record has accepted, has no such field."""
+    fields = record
+    for key in path[:-1]:
+        inner = fields.get(key)
+        data = b"" if inner is None else bytes(inner)
+        if not data.startswith(b"{"):
+            return None
+        fields = split_object(data)
+    raw = fields.get(path[-1])
+    return None if raw is None else bytes(raw)
 
 
 class FieldFinder:
@@ -47,7 +67,7 @@ class FieldFinder:
 
     def find(self, record: RawObject) -> list[bytes | None]:
         """The raw slice for each column of the plan; None where the record has no such field."""
-        slots: list[bytes | None] = [None] * len(self._names)
+        slots: list[bytes | None] = [None] * (len(self._names) + 1)  # the last is that of the deletions' marker
         rest = self._walk(record, self._root, slots)
         if self._refuses and rest:
             raise Reject(Reason.UNKNOWN_FIELD, "the record has a field that no column takes")
@@ -76,16 +96,21 @@ class FieldFinder:
         if raw == b"null":
             return
         if raw[0] != 0x7B:
-            self._refuse_kind(raw, child)
+            first = _first_column(child)
+            if first < len(self._names):
+                self._refuse_kind(raw, first)
+            if self._wants_rest:  # only a deletion's marker is looked for below: here it is a field like any other
+                rest[key] = raw
+            return
         inner_rest = self._walk(split_object(raw), child, slots)
         if inner_rest and not child.columns:
             rest[key] = _write_object(inner_rest)
 
-    def _refuse_kind(self, raw: bytes, child: FieldNode) -> None:
+    def _refuse_kind(self, raw: bytes, column: int) -> NoReturn:
         try:
             reject_type("an object on the column's path", kind_of(raw))
         except Reject as e:
-            e.column = self._names[_first_column(child)]
+            e.column = self._names[column]
             raise
 
 

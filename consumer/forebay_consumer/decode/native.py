@@ -148,26 +148,38 @@ def _pack_timestamps(timestamps_ms: Sequence[int | None] | None) -> bytes | None
 
 def _compile_plan(plan: TablePlan) -> bytes | None:
     """The plan as plan.rs reads it; None if the library cannot serve it."""
+    marker = plan.delete_when
     if plan.copy_format is not CopyFormat.BINARY or len(plan.columns) > MAX_COLUMNS:
         return None
-    if not any(planned.source is ColumnSource.PATH for planned in plan.columns) or not all(
-        map(_is_served, plan.columns)
-    ):
+    if not any(planned.source is ColumnSource.PATH for planned in plan.columns):
+        return None
+    if not all(map(_is_served, plan.columns)) or not _are_keys_short(() if marker is None else marker.path):
         return None
     has_collector = any(planned.collects_unknown for planned in plan.columns)
     refuses_unknown = has_collector or plan.unknown_fields is UnknownFieldPolicy.DEAD_LETTER
     columns = [_compile_column(planned) for planned in plan.columns]
     nodes = _compile_nodes(build_field_tree(plan))
-    return b"".join(
-        [struct.pack("<BH", refuses_unknown, len(columns)), *columns, struct.pack("<H", len(nodes)), *nodes]
-    )
+    marks = _compile_marks(plan)
+    head = struct.pack("<BH", refuses_unknown, len(columns))
+    return b"".join([head, *columns, *marks, struct.pack("<H", len(nodes)), *nodes])
+
+
+def _compile_marks(plan: TablePlan) -> list[bytes]:
+    """The values that mark a deletion: records with one of them are left to the reference."""
+    values = () if plan.delete_when is None else plan.delete_when.values
+    data = [value.encode(errors="surrogatepass") for value in values]
+    return [struct.pack("<H", len(data)), *(struct.pack("<H", len(value)) + value for value in data)]
 
 
 def _is_served(planned: PlannedColumn) -> bool:
     column = planned.column
     if column.is_array or column.type_name not in _KINDS or planned.source not in _SOURCES:
         return False
-    return all(len(key.encode(errors="surrogatepass")) <= 0xFFFF for key in planned.path)
+    return _are_keys_short(planned.path)
+
+
+def _are_keys_short(path: tuple[str, ...]) -> bool:
+    return all(len(key.encode(errors="surrogatepass")) <= 0xFFFF for key in path)
 
 
 def _compile_column(planned: PlannedColumn) -> bytes:

@@ -20,41 +20,49 @@ def escape_copy_text(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One encoded row. omitted: indexes of the columns left to their defaults."""
+    """One encoded row. omitted: indexes of the columns left to their defaults. is_delete: as RowGroup has it."""
 
     record_index: int
     omitted: tuple[int, ...]
     data: bytes
+    is_delete: bool = False
+
+
+_Kind = tuple[bool, tuple[int, ...]]
+"""What the rows of one group share: whether they delete, and the columns that they leave out."""
 
 
 def build_groups(rows: Iterable[Row]) -> tuple[RowGroup, ...]:
-    """Rows in record order -> one group for each set of omitted columns, ordered by that set."""
-    by_omitted: dict[tuple[int, ...], list[Row]] = {}
+    """Rows in record order -> one group for each set of omitted columns, ordered by that set, deletions last."""
+    by_kind: dict[_Kind, list[Row]] = {}
     for row in rows:
-        by_omitted.setdefault(row.omitted, []).append(row)
-    return tuple(_build_group(omitted, by_omitted[omitted]) for omitted in sorted(by_omitted))
+        by_kind.setdefault((row.is_delete, row.omitted), []).append(row)
+    return tuple(_build_group(kind, by_kind[kind]) for kind in sorted(by_kind))
 
 
 def merge_groups(groups: Sequence[RowGroup], rows: Sequence[Row]) -> tuple[RowGroup, ...]:
     """Put further rows (in record order) into groups, keeping record order in each."""
-    merged = {group.omitted: group for group in groups}
+    merged = {(group.is_delete, group.omitted): group for group in groups}
     for extra in build_groups(rows):
-        present = merged.get(extra.omitted)
-        merged[extra.omitted] = extra if present is None else _merge(present, extra)
-    return tuple(merged[omitted] for omitted in sorted(merged))
+        kind = (extra.is_delete, extra.omitted)
+        present = merged.get(kind)
+        merged[kind] = extra if present is None else _merge(present, extra)
+    return tuple(merged[kind] for kind in sorted(merged))
 
 
-def _build_group(omitted: tuple[int, ...], rows: Sequence[Row]) -> RowGroup:
+def _build_group(kind: _Kind, rows: Sequence[Row]) -> RowGroup:
     ends = array("Q")
     end = 0
     for row in rows:
         end += len(row.data)
         ends.append(end)
+    is_delete, omitted = kind
     return RowGroup(
         omitted=omitted,
         payload=b"".join(row.data for row in rows),
         row_ends=ends,
         record_index=array("Q", [row.record_index for row in rows]),
+        is_delete=is_delete,
     )
 
 
@@ -73,7 +81,13 @@ def _merge(many: RowGroup, few: RowGroup) -> RowGroup:
         index.append(record)
         taken, few_start = stop, few_end
     _append_run(pieces, ends, index, many, many_view, taken, len(many.row_ends))
-    return RowGroup(omitted=many.omitted, payload=b"".join(pieces), row_ends=ends, record_index=index)
+    return RowGroup(
+        omitted=many.omitted,
+        payload=b"".join(pieces),
+        row_ends=ends,
+        record_index=index,
+        is_delete=many.is_delete,
+    )
 
 
 def _first_after(record_index: Sequence[int], record: int, low: int) -> int:

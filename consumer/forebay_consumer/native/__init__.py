@@ -4,7 +4,17 @@ Optional: without a compiler at build time there is none. ctypes releases the in
 Why this way: docs/decisions/0004-native-encoder.md and 0010.
 """
 
-from forebay_consumer.native.library import Client, FailureView, GroupView, PollView, RunView, View, load_library
+from forebay_consumer.native.library import (
+    Client,
+    FailureView,
+    GroupView,
+    PollView,
+    RunView,
+    SourceView,
+    StreamView,
+    View,
+    load_library,
+)
 from forebay_consumer.native.packed import PackedBytes, PackedHeaders, Run
 
 __all__ = [
@@ -16,6 +26,8 @@ __all__ = [
     "PollView",
     "Run",
     "RunView",
+    "SourceView",
+    "StreamView",
     "View",
     "load_library",
 ]

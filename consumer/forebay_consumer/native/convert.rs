@@ -251,3 +251,8 @@ fn check_moment(moment: i64) -> Option<i64> {
         None
     }
 }
+
+/// Of UTF-8.
+pub fn count_characters(text: &[u8]) -> usize {
+    text.iter().filter(|&&byte| byte & 0xC0 != 0x80).count()
+}

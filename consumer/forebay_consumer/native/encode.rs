@@ -45,6 +45,7 @@ struct Finder {
 
 pub struct Encoder {
     columns: Vec<Column>,
+    delete_marks: Vec<Vec<u8>>,
     finder: Finder,
     pub groups: Vec<Group>,
     pub unhandled: Vec<u64>,
@@ -52,12 +53,13 @@ pub struct Encoder {
 
 impl Encoder {
     pub fn new(plan: Plan) -> Encoder {
-        let slots = vec![Span::MISSING; plan.columns.len()];
+        let slots = vec![Span::MISSING; plan.columns.len() + 1]; // the last is that of the deletions' marker
         let guesses = plan.nodes.iter().map(|_| Vec::new()).collect();
         let seen = vec![0; plan.field_count];
         let refuses_unknown = plan.refuses_unknown;
         let finder = Finder { nodes: plan.nodes, guesses, seen, record: 0, slots, refuses_unknown };
-        Encoder { columns: plan.columns, finder, groups: Vec::new(), unhandled: Vec::new() }
+        let delete_marks = plan.delete_marks;
+        Encoder { columns: plan.columns, delete_marks, finder, groups: Vec::new(), unhandled: Vec::new() }
     }
 
     pub fn clear(&mut self) {
@@ -88,6 +90,9 @@ impl Encoder {
         }
         std::str::from_utf8(record).ok()?;
         self.finder.find(record)?;
+        if !self.delete_marks.is_empty() && self.may_delete(record) {
+            return None;
+        }
         let omitted = self.find_omitted(chunk, index)?;
         let count = self.columns.len() - omitted.count_ones() as usize;
         if count == 0 {
@@ -110,6 +115,16 @@ impl Encoder {
         group.row_ends.push(group.payload.len() as u64);
         group.record_index.push(index as u64);
         Some(())
+    }
+
+    /// Whether the marker has one of the values that delete, or one that is not certainly another.
+    fn may_delete(&self, record: &[u8]) -> bool {
+        let mark = self.finder.slots[self.columns.len()];
+        let text = &record[mark.start as usize..mark.end as usize];
+        match mark.token {
+            Token::Missing | Token::Null | Token::Object | Token::Array => false,
+            _ => mark.has_escape || self.delete_marks.iter().any(|value| value == text),
+        }
     }
 
     /// The columns left to their defaults; None if a column lacks a value that it must have.
@@ -349,15 +364,11 @@ fn write_text(column: &Column, text: &[u8], slot: Span, out: &mut Vec<u8>) -> Op
     let start = out.len() + 4;
     with_length(out, |out| if slot.has_escape { unescape(text, out) } else { Some(out.extend_from_slice(text)) })?;
     let written = &out[start..];
-    let length = if column.kind == Kind::Name { written.len() } else { count_characters(written) };
+    let length = if column.kind == Kind::Name { written.len() } else { convert::count_characters(written) };
     if column.limit > 0 && length > column.limit as usize {
         return None;
     }
     Some(())
-}
-
-fn count_characters(text: &[u8]) -> usize {
-    text.iter().filter(|&&byte| byte & 0xC0 != 0x80).count()
 }
 
 /// The value exactly as it stands in the record; a string with its quotes.

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-INTERFACE = 2
+INTERFACE = 3
 """Must equal INTERFACE in library.rs: a library left over from another build is not used."""
 
 LIBRARY = Path(__file__).with_name("_forebay.so")
@@ -120,6 +120,31 @@ class PollView(ctypes.Structure):
     failures: int
 
 
+class SourceView(ctypes.Structure):
+    """Rows of one chunk to be reduced, as reduce_boundary.rs reads them."""
+
+    _fields_ = (
+        ("payload", View),
+        ("row_ends", View),
+        ("record_index", View),
+        ("places", View),
+        ("chunk", ctypes.c_uint64),
+        ("stream", ctypes.c_uint64),
+        ("is_delete", ctypes.c_uint64),
+    )
+
+
+class StreamView(ctypes.Structure):
+    """Reduced rows; valid until the reduction is freed."""
+
+    _fields_ = (("payload", View), ("row_ends", View), ("chunks", View), ("records", View))
+
+    payload: View
+    row_ends: View
+    chunks: View
+    records: View
+
+
 class Client(ctypes.Structure):
     """Addresses of librdkafka's functions, in the order of fetch.rs."""
 
@@ -176,6 +201,9 @@ def _declare(library: ctypes.CDLL) -> None:
         "forebay_poll_take": ([pointer, size, ctypes.POINTER(RunView)], ctypes.c_int32),
         "forebay_poll_failure": ([pointer, size, ctypes.POINTER(FailureView)], ctypes.c_int32),
         "forebay_run_free": ([pointer], None),
+        "forebay_reduce": ([ctypes.POINTER(SourceView), size, text, size, size], pointer),
+        "forebay_reduced": ([pointer, size, ctypes.POINTER(StreamView)], ctypes.c_int32),
+        "forebay_reduced_free": ([pointer], None),
     }
     for name, (arguments, result) in signatures.items():
         function = getattr(library, name)

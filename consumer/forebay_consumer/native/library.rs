@@ -1,7 +1,7 @@
 //! The consumer's native half: records out of librdkafka (fetch.rs), JSON records to rows of PostgreSQL's binary COPY
-//! (encode.rs). Standard library only; compiles with Rust 1.63 and later.
+//! (encode.rs), the last word of each key (reduce.rs). Standard library only; compiles with Rust 1.63 and later.
 //!
-//! What lives here: the C boundary. What is unsafe stands here and in fetch.rs. The caller is library.py.
+//! What lives here: the C boundary. What is unsafe stands here, in reduce_boundary.rs and in fetch.rs. The caller is library.py.
 //!
 //! The rule of the encoder: a row is emitted only when it is certainly the row that the reference decoder
 //! (reference.py) would emit. Whatever is wrong, rare or doubtful is "not handled", and the reference decides.
@@ -12,6 +12,8 @@ mod convert;
 mod encode;
 mod fetch;
 mod plan;
+mod reduce;
+mod reduce_boundary;
 mod scan;
 
 use encode::{Chunk, Encoder};
@@ -21,7 +23,7 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::slice;
 
 /// Changes whenever the functions, the plan's bytes or their meaning change; library.py refuses any other.
-const INTERFACE: u32 = 2;
+const INTERFACE: u32 = 3;
 
 #[no_mangle]
 pub extern "C" fn forebay_interface() -> u32 {

@@ -1,8 +1,9 @@
 //! The compiled plan: what native.py packs, read back with every bound checked.
 //!
 //! Little-endian. u8 whether unknown keys are refused. u16 columns, then for each: u8 kind, u8 source, u8 not null, u8 has default, u8 epoch unit, u32 limit,
-//! i32 scale. u16 nodes, then for each: u16 fields, then for each: u16 key length, key, i32 child node (-1 none),
-//! u16 columns, u16 column each. Node 0 is the record; children come after their parents.
+//! i32 scale. u16 values that mark a deletion (0: there are none), each u16 length and bytes. u16 nodes, then for each: u16 fields, then for each: u16 key length, key, i32 child node (-1 none),
+//! u16 columns, u16 column each (the number of columns stands for the deletions' marker). Node 0 is the record; children
+//! come after their parents.
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -94,6 +95,8 @@ pub struct Plan {
     pub field_count: usize,
     /// A record with a key that no column takes is not handled.
     pub refuses_unknown: bool,
+    /// A record whose marker has one of these values deletes a row and is not handled.
+    pub delete_marks: Vec<Vec<u8>>,
 }
 
 /// None for anything that is not exactly a plan.
@@ -108,13 +111,19 @@ pub fn read_plan(bytes: &[u8]) -> Option<Plan> {
     if columns.is_empty() || columns.len() > 128 {
         return None; // omitted columns are the bits of a u128
     }
+    let mut delete_marks = Vec::new();
+    for _ in 0..reader.u16()? {
+        let length = reader.u16()? as usize;
+        delete_marks.push(reader.take(length)?.to_vec());
+    }
+    let slot_count = columns.len() + !delete_marks.is_empty() as usize;
     let node_count = reader.u16()? as usize;
     let mut nodes = Vec::new();
     let mut field_count = 0;
     for index in 0..node_count {
         let node = read_node(&mut reader, &mut field_count)?;
         let are_fields_sound = node.fields.iter().all(|field| {
-            field.columns.iter().all(|&column| (column as usize) < columns.len())
+            field.columns.iter().all(|&column| (column as usize) < slot_count)
                 && field.child.map_or(true, |child| child > index && child < node_count)
         });
         if !are_fields_sound {
@@ -125,7 +134,7 @@ pub fn read_plan(bytes: &[u8]) -> Option<Plan> {
     if nodes.is_empty() || !reader.bytes.is_empty() {
         return None;
     }
-    Some(Plan { columns, nodes, field_count, refuses_unknown })
+    Some(Plan { columns, nodes, field_count, refuses_unknown, delete_marks })
 }
 
 fn read_column(reader: &mut Reader) -> Option<Column> {

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from forebay_api.v1alpha1 import ColumnSource, EpochUnit, UnknownFieldPolicy
+from forebay_api.v1alpha1 import ColumnSource, DeleteWhen, EpochUnit, UnknownFieldPolicy
 from forebay_consumer.decode import build_decoder
 from forebay_consumer.decode import native as native_module
 from forebay_consumer.decode.reference import ReferenceDecoder
@@ -63,11 +63,17 @@ _NESTED = sink(
     from_source("numeric", ColumnSource.PARTITION),
     from_source("varchar", ColumnSource.OFFSET),
 )
+_MARKED = DeleteWhen(path=("z",), values=("true", "1", "", "d"))
+_NESTED_MARK = DeleteWhen(path=("a", "b"), values=("true", "0", "abcde", "é"))
 PLANS = [
     pytest.param(plan(EVERY_TYPE), id="every-type"),
     pytest.param(plan(EVERY_TYPE, _NESTED), id="nested"),
     pytest.param(plan(EVERY_TYPE, sink(policy=UnknownFieldPolicy.DEAD_LETTER)), id="refusing"),
     pytest.param(plan(EVERY_TYPE, sink(collector="jsonb")), id="collecting"),
+    pytest.param(plan(EVERY_TYPE, sink(key=("text", "int8"), delete_when=_MARKED)), id="keyed"),
+    pytest.param(
+        plan(EVERY_TYPE, sink(key=("numeric",), collector="jsonb", delete_when=_NESTED_MARK)), id="keyed-collecting"
+    ),
 ]
 TEXT_PLAN = plan([*EVERY_TYPE, column("span", "interval"), column("list", "text", is_array=True)])
 
@@ -129,11 +135,21 @@ def mutated(draw: st.DrawFn) -> bytes:
 ANY_VALUE = st.none() | records() | records() | mutated() | st.binary(max_size=40)
 
 
+KEYS = (
+    st.none()
+    | st.binary(max_size=12)
+    | st.sampled_from([b"1", b"1.5", b"true", b"{}", b"2024-05-01", b"NaN", b'"', b'{"numeric":1}'])
+)
+
+
 @pytest.mark.parametrize("table_plan", PLANS)
 @settings(max_examples=250, deadline=None)
-@given(values=st.lists(ANY_VALUE, min_size=1, max_size=6))
-def test_the_native_encoder_gives_what_the_reference_gives(table_plan: TablePlan, values: list[bytes | None]) -> None:
-    source = chunk(values)
+@given(values=st.lists(ANY_VALUE, min_size=1, max_size=6), data=st.data())
+def test_the_native_encoder_gives_what_the_reference_gives(
+    table_plan: TablePlan, values: list[bytes | None], data: st.DataObject
+) -> None:
+    keys = data.draw(st.lists(KEYS, min_size=len(values), max_size=len(values))) if table_plan.key else None
+    source = chunk(values, keys=keys)
 
     expected = ReferenceDecoder(table_plan).decode(source)
 
@@ -151,9 +167,6 @@ def test_decoding_to_text_is_total(values: list[bytes | None]) -> None:
 
     assert_every_record_is_accounted_for(result)
     assert all(bytes(group.payload).count(b"\n") == len(group.row_ends) for group in result.groups)
-
-
-KEYS = st.none() | st.binary(max_size=12) | st.sampled_from([b"1", b"1.5", b"true", b"{}", b"2024-05-01", b"NaN", b'"'])
 
 
 @settings(max_examples=200, deadline=None)
@@ -207,6 +220,14 @@ def test_the_usual_record_is_handled_natively() -> None:
     decoder.decode(chunk(SEEDS[:1] * 100))
 
     assert list(decoder._read_unhandled()) == []
+
+
+def test_the_usual_record_of_an_upsert_is_handled_natively_and_a_deletion_is_not() -> None:
+    decoder = native(plan(EVERY_TYPE[:4], sink(key=("int8",), delete_when=_MARKED)))
+
+    decoder.decode(chunk([b'{"int8":1,"z":"c"}', b'{"int8":1,"z":"d"}', b'{"int8":2}'], keys=[None] * 3))
+
+    assert list(decoder._read_unhandled()) == [1]
 
 
 def test_a_decoder_forgets_the_chunk_before() -> None:
