@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from forebay_consumer.plan import STAGE_TABLE
 from forebay_consumer.records import Reason
 
 
@@ -90,8 +91,13 @@ _SYSTEMIC = {
         "DatabaseMissing",
         "create the database, or correct its name in spec.sink.postgresClusterRef or the Secret that spec.sink names",
     ),
+    "21000": (
+        "KeyColumnsUnfit",
+        "keys that differ are equal to the table's index: name other columns in spec.sink.keyColumns",
+    ),
     "3F": ("SchemaMissing", "create the schema that spec.sink.table names"),
     "42": ("TableChanged", "make the table fit spec.sink.table and spec.sink.columns"),
+    "42P10": ("KeyIndexMissing", "create a unique index over exactly the columns of spec.sink.keyColumns"),
     "42501": ("PermissionDenied", "grant the missing right to the user in the Secret that spec.sink names"),
     "42P01": ("TableMissing", "create the table, or correct spec.sink.table"),
     "42703": ("ColumnMissing", "add the column, or correct spec.sink.columns"),
@@ -215,12 +221,13 @@ def _describe_row(symptom: Symptom) -> str:
 def copy_line(symptom: Symptom, table: str) -> int | None:
     """The row that COPY names in the error's context ("COPY t, line 7, column c"), from 1; None if it names none.
 
+    table: the target; rows on their way into it stand in a table of another name (plan.STAGE_TABLE).
     Words are skipped, not read: lc_messages may be any language.
     """
+    copied_into = re.compile(rf"COPY (?:{re.escape(table)}|{STAGE_TABLE}\d+), \D*(\d+)?")
     for line in (symptom.context or "").splitlines():
-        if line.startswith(f"COPY {table}, "):
-            found = re.match(r"\D*(\d+)", line[len(table) + 7 :])
-            return int(found.group(1)) if found else None
+        if found := copied_into.match(line):
+            return int(found.group(1)) if found.group(1) else None
     return None
 
 
@@ -229,6 +236,8 @@ _KEY = re.compile(r"\((?P<columns>[^()]+)\)=\((?P<values>.*)\)", re.DOTALL)
 
 REPEATED_KEY = "23505"
 ABSENT_KEY = "23503"
+CLASHES = frozenset({REPEATED_KEY, ABSENT_KEY, "23P01"})
+"""What depends on the other rows of the table, and so may be gone when these have changed. 23P01: EXCLUDE."""
 
 
 def violated_key(symptom: Symptom, table: str) -> tuple[tuple[str, ...], tuple[str, ...]] | None:

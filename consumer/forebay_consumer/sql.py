@@ -5,6 +5,8 @@ Pure: text only. Parameters are asyncpg's $n; arrays carry one entry a partition
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from forebay_consumer.plan import CopyFormat
 
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
@@ -32,11 +34,18 @@ def split_table(name: str) -> tuple[str, str]:
     return (schema, table) if dot else ("public", name)
 
 
-def build_grant_insert(schema: str, table: str, user: str) -> str:
-    """The GRANT that lets user write the table."""
-    schema_name, target = quote_identifier(schema), f"{quote_identifier(schema)}.{quote_identifier(table)}"
+def quote_table(schema: str, table: str) -> str:
+    """`schema.table`, quoted."""
+    return f"{quote_identifier(schema)}.{quote_identifier(table)}"
+
+
+def build_grant(schema: str, table: str, user: str, privileges: Sequence[str]) -> str:
+    """The GRANT that lets user do this to the table."""
     grantee = quote_identifier(user)
-    return f"GRANT USAGE ON SCHEMA {schema_name} TO {grantee}; GRANT INSERT ON {target} TO {grantee};"
+    return (
+        f"GRANT USAGE ON SCHEMA {quote_identifier(schema)} TO {grantee}; "
+        f"GRANT {', '.join(privileges)} ON {quote_table(schema, table)} TO {grantee};"
+    )
 
 
 def copy_frame(copy_format: CopyFormat) -> tuple[bytes, bytes]:
@@ -87,7 +96,11 @@ SELECT a.attname::text AS name,
        CASE WHEN n.nspname = 'pg_catalog' THEN e.typname::text ELSE n.nspname || '.' || e.typname END AS type_name,
        e.oid <> t.oid AS is_array, b.typmod AS type_modifier, b.not_null AS is_not_null, b.has_default,
        a.attgenerated = '' AND a.attidentity <> 'a' AS is_writable, format_type(a.atttypid, a.atttypmod) AS type_sql,
-       has_column_privilege($1, a.attnum, 'INSERT') AS may_insert
+       t.typtype = 'e' AS is_enum,
+       coalesce((SELECT l.collisdeterministic FROM pg_collation l WHERE l.oid = a.attcollation), true)
+           AS is_deterministic,
+       has_column_privilege($1, a.attnum, 'INSERT') AS may_insert,
+       has_column_privilege($1, a.attnum, 'UPDATE') AS may_update
 FROM based b
 JOIN pg_type t ON t.oid = b.typ AND t.typtype <> 'd'
 JOIN pg_type e ON e.oid = CASE WHEN t.typcategory = 'A' AND t.typlen = -1 AND t.typelem <> 0
@@ -100,14 +113,22 @@ ORDER BY b.attnum
 
 _FINGERPRINT = """
 SELECT md5(coalesce(string_agg(concat_ws('/', c.oid, a.attname, a.atttypid, a.atttypmod, a.attnotnull, a.attgenerated,
-                                         a.attidentity, a.atthasdef), ',' ORDER BY a.attnum), ''))
+                                         a.attidentity, a.atthasdef), ',' ORDER BY a.attnum), '')
+           || coalesce(max(k.rules), ''))
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+CROSS JOIN LATERAL (
+    SELECT string_agg(r.oid::text, ',' ORDER BY r.oid) AS rules
+    FROM (SELECT x.oid FROM pg_constraint x WHERE x.conrelid = c.oid AND x.contype = 'c'
+          UNION ALL
+          SELECT i.indexrelid FROM pg_index i WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid) AS r
+) AS k
 WHERE n.nspname = {schema} AND c.relname = {table}
 """
 
 FINGERPRINT = _FINGERPRINT.format(schema="$1", table="$2")
-"""The table's definition in one word. COPY's lock keeps it as it is until the end of the transaction."""
+"""The table's definition in one word. COPY's lock keeps it as it is until the end of the transaction; only an index can
+go away meanwhile, without which mode Upsert would copy a key twice. CHECK constraints: that mode has copies of them."""
 
 STORED_PARTITIONS = 'SELECT partition FROM forebay.positions WHERE "group" = $1 AND topic = $2'
 

@@ -13,11 +13,13 @@ import asyncpg
 from forebay_api.v1alpha1 import (
     ColumnSource,
     ColumnSpec,
+    DeleteWhen,
     FormatSpec,
     Pipeline,
     PipelineSpec,
     PostgresClusterRef,
     SecretRef,
+    SinkMode,
     SinkSpec,
     SourceSpec,
 )
@@ -33,8 +35,13 @@ def make_pipeline(
     group: str = "bank.payments",
     columns: Sequence[str] = (),
     cluster: PostgresClusterRef | None = None,
+    key: Sequence[str] = (),
+    delete_when: DeleteWhen | None = None,
 ) -> Pipeline:
-    """A pipeline that writes JSON to the table: the named columns, or all, each from the field of its name."""
+    """A pipeline that writes JSON to the table: the named columns, or all, each from the field of its name.
+
+    key: mode Upsert by these columns.
+    """
     secret = SecretRef(name="db") if cluster is None else None
     specs = tuple(ColumnSpec(name=column, source=ColumnSource.PATH, path=(column,)) for column in columns)
     return Pipeline(
@@ -42,7 +49,15 @@ def make_pipeline(
         name=name,
         spec=PipelineSpec(
             source=SourceSpec(bootstrap_servers="unused:9092", topic="payments", group=group, format=FormatSpec()),
-            sink=SinkSpec(table=table, connection_secret_ref=secret, postgres_cluster_ref=cluster, columns=specs),
+            sink=SinkSpec(
+                table=table,
+                connection_secret_ref=secret,
+                postgres_cluster_ref=cluster,
+                columns=specs,
+                mode=SinkMode.UPSERT if key else SinkMode.APPEND,
+                key_columns=tuple(key),
+                delete_when=delete_when,
+            ),
         ),
     )
 

@@ -1,8 +1,9 @@
 """The database's door: nothing outside this folder imports asyncpg.
 
-connection.py a session with deadlines; schema.py makes the schema `forebay`; catalog.py describes the table;
-claims.py takes partitions over; predecessors.py ends frozen ones; transaction.py writes; isolation.py finds bad rows;
-admin.py positions by hand; sink.py puts them together as a `ports.Sink`; refused.py converts what asyncpg raises.
+connection.py a session with deadlines; schema.py makes the schema `forebay`; catalog.py describes the table, rights.py
+says what may not be done to it; claims.py takes partitions over; predecessors.py ends frozen ones; transaction.py
+writes, by way of writers.py or upsert_writer.py; isolation.py finds bad rows; admin.py positions by hand; sink.py puts
+them together as a `ports.Sink`; refused.py converts what asyncpg raises.
 """
 
 from forebay_consumer.postgres_sink.sink import PostgresSink

@@ -7,18 +7,24 @@ from dataclasses import dataclass
 import asyncpg
 from forebay_api.v1alpha1 import SinkSpec
 
-from forebay_consumer import sql
+from forebay_consumer import sql, sql_upsert
 from forebay_consumer.errors import SinkBroken
 from forebay_consumer.plan import CatalogColumn, PlanProblem, TablePlan, build_table_plan
 from forebay_consumer.postgres_sink.connection import Session
+from forebay_consumer.postgres_sink.rights import check_rights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """The table and what its definition was when the plan was made; fingerprint changes with any column."""
+    """The table and what its definition was when the plan was made.
+
+    fingerprint: changes with any column, CHECK constraint or unique index. oid: the table's. columns: all their names.
+    """
 
     plan: TablePlan
     fingerprint: str
+    oid: int
+    columns: tuple[str, ...]
 
     @property
     def name(self) -> str:
@@ -27,7 +33,9 @@ class Target:
 
 
 async def describe_target(session: Session, spec: SinkSpec) -> Target:
-    """Raises SinkBroken("TableMissing" | "TableNotWritable" | "PermissionDenied" | "ColumnUnfilled"), and Refused."""
+    """Raises SinkBroken("TableMissing" | "TableNotWritable" | "PermissionDenied" | "ColumnUnfilled" |
+    "KeyIndexMissing"), and Refused.
+    """
     schema, name = sql.split_table(spec.table)
     fingerprint = (await session.fetch(sql.FINGERPRINT, schema, name))[0][0]  # first: a later change must not go unseen
     found = await session.fetch(sql.FIND_TABLE, schema, name)
@@ -44,8 +52,11 @@ async def describe_target(session: Session, spec: SinkSpec) -> Target:
         plan = build_table_plan(spec, schema, name, tuple(_build_column(row) for row in rows))
     except PlanProblem as problem:
         raise SinkBroken("ColumnUnfilled", f"table {schema}.{name}: {problem}") from problem
-    _check_rights(table, rows, plan, session.backend.user)
-    return Target(plan=plan, fingerprint=fingerprint)
+    await check_rights(session, table, rows, plan)
+    if plan.key:
+        await _check_key_index(session, table["oid"], plan)
+    columns = tuple(row["name"] for row in rows)
+    return Target(plan=plan, fingerprint=fingerprint, oid=table["oid"], columns=columns)
 
 
 def _build_column(row: asyncpg.Record) -> CatalogColumn:
@@ -58,6 +69,8 @@ def _build_column(row: asyncpg.Record) -> CatalogColumn:
         has_default=row["has_default"],
         is_writable=row["is_writable"],
         type_sql=row["type_sql"],
+        is_enum=row["is_enum"],
+        is_deterministic=row["is_deterministic"],
     )
 
 
@@ -78,13 +91,12 @@ def _check_kind(table: asyncpg.Record, name: str) -> None:
         )
 
 
-def _check_rights(table: asyncpg.Record, rows: list[asyncpg.Record], plan: TablePlan, user: str) -> None:
-    planned = {column.column.name for column in plan.columns}
-    lacking = [row["name"] for row in rows if row["name"] in planned and not row["may_insert"]]
-    if table["may_use_schema"] and (table["may_insert"] or not lacking):
-        return
-    raise SinkBroken(
-        "PermissionDenied",
-        f'user "{user}" may not INSERT into {plan.schema}.{plan.table}; run as its owner: '
-        f"{sql.build_grant_insert(plan.schema, plan.table, user)}",
-    )
+async def _check_key_index(session: Session, oid: int, plan: TablePlan) -> None:
+    found = await session.fetch(sql_upsert.HAS_KEY_INDEX, oid, list(plan.key_names))
+    if not found[0][0]:
+        raise SinkBroken(
+            "KeyIndexMissing",
+            f"spec.sink.keyColumns: table {plan.schema}.{plan.table} has no unique index over exactly "
+            f"{', '.join(plan.key_names)} that is valid, not partial and not deferrable; run as its owner: "
+            f"{sql_upsert.build_key_index(plan.schema, plan.table, plan.key_names)}",
+        )

@@ -19,7 +19,6 @@ from forebay_consumer import sql
 from forebay_consumer.copy_stream import CopyStream
 from forebay_consumer.credentials import Credentials, stronger_tls
 from forebay_consumer.errors import SinkBroken, SinkUnavailable
-from forebay_consumer.plan import TablePlan
 from forebay_consumer.postgres_sink.refused import Refused, as_sink_error, converting
 
 CONNECT_FIRST_S, CONNECT_MOST_S = 0.5, 10.0
@@ -33,7 +32,8 @@ STATEMENT_TIMEOUT_S = 30.0
 """Seconds for any statement but COPY and COMMIT; the server's own lock_timeout strikes long before."""
 
 COPY_TIMEOUT_S = 120.0
-"""Seconds for one COPY of one batch, which takes well under a second on a database that is not drowned."""
+"""Seconds for one COPY of one batch, or for moving it on from a temporary table: well under a second on a database that
+is not drowned."""
 
 COMMIT_LIMIT_S = 60.0
 """Seconds after which a COMMIT (a synchronous standby may be away) is given up: the socket is closed, nothing sent."""
@@ -87,21 +87,21 @@ class Session:
             async with asyncio.timeout(STATEMENT_TIMEOUT_S):
                 return await self._connection.fetch(statement, *args)
 
-    async def execute(self, statements: str) -> str:
+    async def execute(self, statements: str, *, timeout_s: float = STATEMENT_TIMEOUT_S) -> str:
         """One round trip for one or more statements without parameters; the last one's tag."""
         with converting():
-            async with asyncio.timeout(STATEMENT_TIMEOUT_S):
+            async with asyncio.timeout(timeout_s):
                 return await self._connection.execute(statements)
 
-    async def copy(self, plan: TablePlan, stream: CopyStream) -> None:
-        """COPY the rows into the plan's table. Ends as soon as the connection does.
+    async def copy(self, stream: CopyStream, *, schema: str, table: str) -> None:
+        """COPY the rows into a table. Ends as soon as the connection does.
 
         Left to itself asyncpg would wait for room in a dead socket until COPY_TIMEOUT_S, or send all rows to nobody.
         """
         with converting():
             try:
                 async with asyncio.timeout(COPY_TIMEOUT_S) as self._copying:
-                    await self._copy(plan, stream)
+                    await self._copy(stream, schema, table)
             except Exception as error:
                 if not self.is_closed or isinstance(error, asyncpg.PostgresError):
                     raise
@@ -109,11 +109,11 @@ class Session:
             finally:
                 self._copying = None
 
-    async def _copy(self, plan: TablePlan, stream: CopyStream) -> None:
+    async def _copy(self, stream: CopyStream, schema: str, table: str) -> None:
         source: Any = _sent_one_by_one(stream)  # Any: the stubs do not know that asyncpg takes buffers
         await self._connection.copy_to_table(
-            plan.table,
-            schema_name=plan.schema,
+            table,
+            schema_name=schema,
             columns=stream.columns,
             source=source,
             format=stream.copy_format.value,

@@ -24,6 +24,8 @@ from forebay_consumer.postgres_sink.connection import CONNECT_FIRST_S, CONNECT_M
 from forebay_consumer.postgres_sink.refused import Refused, as_sink_error
 from forebay_consumer.postgres_sink.schema import ensure_schema
 from forebay_consumer.postgres_sink.transaction import Admit, write_batch
+from forebay_consumer.postgres_sink.upsert_writer import choose_writer
+from forebay_consumer.postgres_sink.writers import RowWriter
 from forebay_consumer.records import Batch, Claim, DeadLetter, WriteReceipt
 from forebay_consumer.retry import AnswerLimit
 from forebay_consumer.sql import split_table
@@ -60,6 +62,7 @@ class PostgresSink:
         self._admit = admit
         self._session: Session | None = None
         self._target: Target | None = None
+        self._writer: RowWriter | None = None
         self._connect_limit = AnswerLimit(first_s=CONNECT_FIRST_S, most_s=CONNECT_MOST_S)
         schema, table = split_table(pipeline.spec.sink.table)
         self._owner = Owner(
@@ -80,6 +83,7 @@ class PostgresSink:
             self._session = await self._open(credentials, application)
             await ensure_schema(self._session)
             self._target = await describe_target(self._session, sink)
+            self._writer = choose_writer(self._session, self._target, self._writer)
         return self._target.plan
 
     async def _open(self, credentials: Credentials, application: str) -> Session:
@@ -115,7 +119,8 @@ class PostgresSink:
         async with self._ending_on_failure():
             session = self._live()
             assert self._target is not None
-            return await write_batch(session, self._target, self._owner, batch, self._admit)
+            assert self._writer is not None
+            return await write_batch(session, self._writer, self._target, self._owner, batch, self._admit)
 
     async def skip_to(self, claim: Claim, next_offset: int) -> Claim:
         """See ports.Sink."""

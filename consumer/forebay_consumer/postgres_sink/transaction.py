@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence, Set
+from dataclasses import dataclass, field
 from functools import partial
 
 from forebay_consumer import sql
 from forebay_consumer.blame import find_guilty
 from forebay_consumer.copy_stream import CopyStream, build_streams
 from forebay_consumer.errors import Fenced, SinkUnavailable
-from forebay_consumer.failures import Data, Symptom, classify
+from forebay_consumer.failures import CLASHES, Data, Symptom, classify
 from forebay_consumer.postgres_sink.catalog import Target
 from forebay_consumer.postgres_sink.claims import LOCK_NOT_AVAILABLE, Owner
 from forebay_consumer.postgres_sink.connection import Session
-from forebay_consumer.postgres_sink.isolation import Tally, bury, copy_acceptable_rows
+from forebay_consumer.postgres_sink.isolation import Refusal, bury, try_again, write_acceptable_rows
 from forebay_consumer.postgres_sink.predecessors import end_frozen_holders
 from forebay_consumer.postgres_sink.refused import Refused
+from forebay_consumer.postgres_sink.writers import RowWriter, Tally
 from forebay_consumer.records import Batch, DeadLetter, WriteReceipt
+from forebay_consumer.reduction import build_key_streams
 
 Admit = Callable[[int, int, Sequence[DeadLetter]], None]
 """(records, dead letters, those of them known so far) of a batch before its COMMIT; raises SinkBroken to refuse it."""
@@ -41,16 +43,21 @@ class _RowsAtFault(Exception):
 
 @dataclass(slots=True, kw_only=True)
 class Writing:
-    """One batch on its way into the database. streams and dead change as bad rows are found."""
+    """One batch on its way into the database. streams and dead change as bad rows are found.
+
+    refused: dead letters that the database made, which is those of `dead` that the decoder did not make.
+    """
 
     session: Session
+    writer: RowWriter
     target: Target
     owner: Owner
     batch: Batch
     admit: Admit
-    streams: list[CopyStream]
     dead: list[DeadLetter]
-    tally: Tally
+    tally: Tally = field(default_factory=Tally)
+    refused: list[DeadLetter] = field(default_factory=list)
+    streams: list[CopyStream] = field(default_factory=list)
     rows: int = 0
     buried: int = 0
 
@@ -58,6 +65,8 @@ class Writing:
         """Write everything or nothing. Raises Fenced (rolled back), SinkUnavailable, SinkBroken, and Refused."""
         loop = asyncio.get_running_loop()
         began = loop.time()
+        self.streams = await self._build_streams(())
+        await self.writer.prepare(self.batch)
         commit_s = await self._attempt_until_written()
         return WriteReceipt(
             next_offsets=dict(self.batch.next_offsets),
@@ -89,28 +98,66 @@ class Writing:
     async def _attempt(self, *, in_pieces: bool) -> float:
         """One transaction; returns the seconds of its COMMIT."""
         await self.session.execute(sql.BEGIN)
+        self.writer.begin()
         await self._check_claims()
         dead = list(self.dead)
-        for index, stream in enumerate(self.streams):
-            if in_pieces:
-                judge = partial(self._judge, tuple(dead))
-                dead += await copy_acceptable_rows(self.session, self.target.plan, stream, self.tally, judge)
-            else:
-                await self._copy_whole(index, stream)
+        if in_pieces:
+            dead += await self._write_in_pieces()
+        else:
+            self.rows = _count_rows(self.streams)
+            for index, stream in enumerate(self.streams):
+                await self._write_whole(index, stream)
         self._judge(dead)
         await insert_dead_letters(self.session, self.owner, dead)
         await self._move_positions()
-        self.rows = sum(stream.rows for stream in self.streams) - (len(dead) - len(self.dead))
         self.buried = len(dead)
         return await self._commit()
+
+    async def _write_in_pieces(self) -> list[DeadLetter]:
+        """All rows that the database accepts; the others as dead letters.
+
+        In mode Upsert the last record of a key that is not refused counts, so a refused one brings back the one before.
+        """
+        found: list[DeadLetter] = []
+        tried: set[tuple[int, int]] = set()
+        streams, self.rows = self.streams, 0
+        while streams:
+            refusals = await self._write_acceptable(streams, found)
+            found += [refusal.dead_letter() for refusal in refusals]
+            self.rows += _count_rows(streams) - _count_rows(refusal.row for refusal in refusals)
+            if not self.target.plan.key or not refusals:
+                break
+            tried.update(record for stream in streams for record in stream.list_records())
+            streams = [_leave_out(stream, tried) for stream in await self._build_streams(found)]
+            streams = [stream for stream in streams if stream.rows]
+        return found
+
+    async def _write_acceptable(self, streams: Sequence[CopyStream], found: Sequence[DeadLetter]) -> Sequence[Refusal]:
+        refusals: list[Refusal] = []
+        known = (*self.dead, *found)
+        for stream in streams:
+            judge = partial(self._judge, (*known, *(refusal.dead_letter() for refusal in refusals)))
+            refusals += await write_acceptable_rows(
+                self.writer, self.session, self.target.plan, stream, self.tally, judge
+            )
+        if not self.target.plan.key:
+            return refusals
+        return await try_again(self.writer, self.session, refusals, self.tally)
+
+    async def _build_streams(self, refused: Sequence[DeadLetter]) -> list[CopyStream]:
+        """What to write. refused: by the database, besides those that are known already."""
+        plan = self.target.plan
+        if not plan.key:
+            return list(build_streams(self.batch, plan))
+        without = frozenset((letter.partition, letter.offset) for letter in (*self.refused, *refused))
+        return list(await asyncio.to_thread(build_key_streams, self.batch, plan, without))
 
     def _judge(self, known: Sequence[DeadLetter], found: int = 0) -> None:
         self.admit(self.batch.records, len(known) + found, known)
 
-    async def _copy_whole(self, index: int, stream: CopyStream) -> None:
-        self.tally.copies += 1
+    async def _write_whole(self, index: int, stream: CopyStream) -> None:
         try:
-            await self.session.copy(self.target.plan, stream)
+            await self.writer.put(stream, self.tally, is_piece=False)
         except Refused as refused:
             if isinstance(classify(refused.symptom), Data):
                 raise _RowsAtFault(index, refused.symptom) from refused
@@ -131,12 +178,23 @@ class Writing:
         self.tally.retries += 1
         if self.tally.retries > LOCATED_RETRIES:
             return False
+        if self.target.plan.key and fault.symptom.sqlstate in CLASHES:
+            return False  # in another order the row may be accepted
         indexes = range(len(self.streams)) if fault.stream is None else (fault.stream,)
         guilty = find_guilty(fault.symptom, [self.streams[index] for index in indexes], self.target.plan)
-        for index, rows in zip(indexes, guilty, strict=True):
-            self.dead += bury(self.streams[index], rows, fault.symptom)
-            self.streams[index] = self.streams[index].without(rows)
-        self.streams = [stream for stream in self.streams if stream.rows]
+        letters = [
+            letter
+            for index, rows in zip(indexes, guilty, strict=True)
+            for letter in bury(self.streams[index], rows, fault.symptom)
+        ]
+        self.dead += letters
+        self.refused += letters
+        if self.target.plan.key:
+            self.streams = await self._build_streams(())
+        else:
+            for index, rows in zip(indexes, guilty, strict=True):
+                self.streams[index] = self.streams[index].without(rows)
+            self.streams = [stream for stream in self.streams if stream.rows]
         return any(guilty)
 
     async def _after_refusal(self, refused: Refused, lock_waits: int) -> None:
@@ -197,17 +255,27 @@ class Writing:
         )
 
 
-async def write_batch(session: Session, target: Target, owner: Owner, batch: Batch, admit: Admit) -> WriteReceipt:
+def _count_rows(streams: Iterable[CopyStream]) -> int:
+    """Rows that are written; deleted ones do not count."""
+    return sum(stream.rows for stream in streams if not stream.is_delete)
+
+
+def _leave_out(stream: CopyStream, records: Set[tuple[int, int]]) -> CopyStream:
+    return stream.without([row for row, record in enumerate(stream.list_records()) if record in records])
+
+
+async def write_batch(
+    session: Session, writer: RowWriter, target: Target, owner: Owner, batch: Batch, admit: Admit
+) -> WriteReceipt:
     """See Sink.write. Raises Fenced (rolled back, the session is good), SinkUnavailable, SinkBroken, and Refused."""
     writing = Writing(
         session=session,
+        writer=writer,
         target=target,
         owner=owner,
         batch=batch,
         admit=admit,
-        streams=list(build_streams(batch, target.plan)),
         dead=[letter for chunk in batch.chunks for letter in chunk.dead],
-        tally=Tally(),
     )
     return await writing.run()
 

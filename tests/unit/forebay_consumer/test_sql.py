@@ -25,8 +25,8 @@ def test_a_table_without_schema_is_in_public(name: str, parts: tuple[str, str]) 
 
 
 def test_the_grant_names_schema_table_and_user_quoted() -> None:
-    assert sql.build_grant_insert("bank", "pay", 'o"x') == (
-        'GRANT USAGE ON SCHEMA "bank" TO "o""x"; GRANT INSERT ON "bank"."pay" TO "o""x";'
+    assert sql.build_grant("bank", "pay", 'o"x', ["INSERT", "DELETE"]) == (
+        'GRANT USAGE ON SCHEMA "bank" TO "o""x"; GRANT INSERT, DELETE ON "bank"."pay" TO "o""x";'
     )
 
 
