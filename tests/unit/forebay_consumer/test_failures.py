@@ -36,6 +36,8 @@ def symptom(sqlstate: str | None = None, message: str = "told", kind: str = "Pos
         ("42P01", Systemic, "TableMissing"),
         ("42703", Systemic, "ColumnMissing"),
         ("42601", Systemic, "TableChanged"),
+        ("42P10", Systemic, "KeyIndexMissing"),
+        ("21000", Systemic, "KeyColumnsUnfit"),
         ("53100", Systemic, "DiskFull"),
         ("0A000", Systemic, "NotSupported"),
         ("XX001", Systemic, "ServerDamaged"),
@@ -128,6 +130,8 @@ def test_a_row_is_described_without_its_values(given: Symptom, message: str) -> 
         ("PL/pgSQL function refuse() line 3 at RAISE\nCOPY events, line 40", 40),
         ("PL/pgSQL function refuse() line 3 at RAISE", None),
         ("COPY others, line 2", None),
+        ("COPY forebay_stage3, line 8, column note", 8),
+        ("COPY forebay_stages, line 8", None),
         (None, None),
     ],
 )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
-from forebay_consumer import schema_ddl, sql
+from forebay_consumer import schema_ddl, sql, sql_upsert
 from forebay_consumer.plan import CopyFormat
+from support.decoding import column, plan, sink
 
 
 @pytest.mark.parametrize(
@@ -38,7 +39,9 @@ def test_binary_copy_has_a_header_and_a_trailer_and_text_has_none() -> None:
 
 def test_parameters_of_every_statement_are_numbered_without_gaps() -> None:
     statements = {
-        name: text for name, text in vars(sql).items() if name.isupper() and isinstance(text, str) and name[0] != "_"
+        name: text
+        for name, text in (vars(sql) | vars(sql_upsert)).items()
+        if name.isupper() and isinstance(text, str) and name[0] != "_"
     }
     for name, text in statements.items():
         used = {int(number) for number in re.findall(r"\$(\d+)", text)}
@@ -57,3 +60,35 @@ def test_schema_sql_holds_what_a_consumer_executes_itself() -> None:
 def test_schema_sql_without_roles_grants_nothing() -> None:
     lines = schema_ddl.schema_sql().splitlines()
     assert not [line for line in lines if line.startswith(("GRANT", "SET"))]
+
+
+KEYED = plan([column("id", "int8"), column('no"te', "text"), column("state", "text")], sink(key=("state", "id")))
+
+
+def test_a_merge_updates_every_planned_column_that_is_no_key_also_those_left_out() -> None:
+    assert sql_upsert.build_merge(KEYED, "s0", ("id", "state")) == (
+        'INSERT INTO "public"."events" AS forebay_target ("id", "state") SELECT "id", "state" FROM "pg_temp"."s0" '
+        'ON CONFLICT ("state", "id") DO UPDATE SET "no""te" = EXCLUDED."no""te" '
+        'WHERE ROW(forebay_target."no""te")::record *<> ROW(EXCLUDED."no""te")::record'
+    )
+
+
+def test_a_merge_of_keys_alone_leaves_known_rows_as_they_are() -> None:
+    keys = plan([column("id", "int8")], sink(key=("id",)))
+    assert sql_upsert.build_merge(keys, "s0", ("id",)).endswith('ON CONFLICT ("id") DO NOTHING')
+
+
+def test_a_stage_has_the_copied_columns_alone() -> None:
+    assert sql_upsert.build_stage(KEYED, "s0", ("id", 'no"te', "other"), ("id",)) == (
+        'DROP TABLE IF EXISTS "pg_temp"."s0"; '
+        'CREATE TEMPORARY TABLE "pg_temp"."s0" (LIKE "public"."events" INCLUDING CONSTRAINTS) ON COMMIT DELETE ROWS; '
+        'ALTER TABLE "pg_temp"."s0" DROP COLUMN "no""te", DROP COLUMN "other"'
+    )
+    assert "ALTER" not in sql_upsert.build_stage(KEYED, "s0", ("id",), ("id",))
+
+
+def test_a_deletion_compares_every_key_column() -> None:
+    assert sql_upsert.build_delete(KEYED, "s0") == (
+        'DELETE FROM "public"."events" AS forebay_target USING "pg_temp"."s0" AS forebay_key '
+        'WHERE forebay_target."state" = forebay_key."state" AND forebay_target."id" = forebay_key."id"'
+    )

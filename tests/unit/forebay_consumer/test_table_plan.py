@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
-from forebay_api.v1alpha1 import ColumnSource, EpochUnit, SinkSpec
+from forebay_api.v1alpha1 import ColumnSource, DeleteWhen, EpochUnit, SinkSpec
 from forebay_consumer.decode import wanted_parts
 from forebay_consumer.decode.codecs import BINARY_CODECS
 from forebay_consumer.plan import BINARY_TYPES, CatalogColumn, CopyFormat, PlanProblem
@@ -107,3 +109,76 @@ def test_all_mistakes_are_named_at_once() -> None:
 def test_a_table_without_writable_columns_is_a_problem(catalog: list[CatalogColumn]) -> None:
     with pytest.raises(PlanProblem, match="no column that can be written"):
         plan(catalog)
+
+
+KEYED = [
+    column("id", "int8", has_default=True),
+    column("tenant", "text"),
+    column("body", "text"),
+    column("made", "int8", is_writable=False),
+    column("extra", "jsonb"),
+]
+
+
+def test_key_columns_are_planned_as_required_and_the_others_as_they_are() -> None:
+    made = plan(KEYED, sink(key=("tenant", "id"), delete_when=DeleteWhen(path=("op",), values=("d",))))
+
+    assert (made.key, made.key_names, made.not_key) == ((1, 0), ("tenant", "id"), (2, 3))
+    assert [(c.column.is_not_null, c.column.has_default) for c in made.columns[:3]] == [
+        (True, False),
+        (True, False),
+        (False, False),
+    ]
+    assert made.delete_when == DeleteWhen(path=("op",), values=("d",))
+
+
+def test_append_has_no_key() -> None:
+    made = plan(KEYED)
+
+    assert (made.key, made.delete_when) == ((), None)
+    assert made.columns[0].column.has_default
+
+
+@pytest.mark.parametrize(
+    ("spec", "problem"),
+    [
+        pytest.param(sink(key=("id", "nope")), "keyColumns[1]: the table has no column 'nope'", id="lacking"),
+        pytest.param(sink(key=("made",)), "keyColumns[0]: column 'made' is generated", id="generated"),
+        pytest.param(sink(from_path("body"), key=("id",)), "keyColumns[0]: nothing fills column 'id'", id="unfilled"),
+        pytest.param(sink(key=("extra",), collector="extra"), "keyColumns[0]: column 'extra' coll", id="collector"),
+        pytest.param(sink(key=("extra",)), "keyColumns[0]: column 'extra' is jsonb, whose equal values", id="jsonb"),
+    ],
+)
+def test_a_key_that_cannot_be_one_is_named(spec: SinkSpec, problem: str) -> None:
+    with pytest.raises(PlanProblem) as raised:
+        plan(KEYED, spec)
+
+    (found,) = raised.value.problems
+    assert found.startswith(f"spec.sink.{problem}")
+
+
+PRECISION_3, FULL_PRECISION, NUMERIC_TENS = 3, 6, ((5 << 16) | (0x800 - 2)) + 4
+
+
+@pytest.mark.parametrize(
+    ("target", "can_identify"),
+    [
+        pytest.param(column("k", "text"), True, id="text"),
+        pytest.param(replace(column("k", "text"), is_deterministic=False), False, id="text-of-a-loose-collation"),
+        pytest.param(column("k", "numeric"), True, id="numeric"),
+        pytest.param(column("k", "numeric", modifier=(10 << 16) + 4), True, id="whole-numeric"),
+        pytest.param(column("k", "numeric", modifier=NUMERIC_TENS), False, id="numeric-of-negative-scale"),
+        pytest.param(column("k", "timestamptz", modifier=FULL_PRECISION), True, id="microseconds"),
+        pytest.param(column("k", "timestamptz", modifier=PRECISION_3), False, id="milliseconds"),
+        pytest.param(column("k", "int4", is_array=True), False, id="array"),
+        pytest.param(column("k", "interval"), False, id="interval"),
+        pytest.param(column("k", "public.citext"), False, id="citext"),
+        pytest.param(replace(column("k", "public.mood"), is_enum=True), True, id="enum"),
+    ],
+)
+def test_a_key_is_of_a_type_whose_equal_values_look_equal(target: CatalogColumn, can_identify: bool) -> None:
+    if can_identify:
+        assert plan([target], sink(key=("k",))).key == (0,)
+    else:
+        with pytest.raises(PlanProblem, match="could not be told"):
+            plan([target], sink(key=("k",)))
