@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from uuid import UUID, uuid4
 
 from forebay_api.v1alpha1 import ColumnSource, UnknownFieldPolicy
+from forebay_consumer.copy_stream import split_row
 from forebay_consumer.errors import Fenced, SinkBroken, SinkUnavailable
 from forebay_consumer.plan import CatalogColumn, CopyFormat, PlannedColumn, TablePlan
-from forebay_consumer.records import Batch, Claim, DeadLetter, EncodedChunk, Reason, WriteReceipt
+from forebay_consumer.records import Batch, Claim, DeadLetter, EncodedChunk, RawChunk, Reason, WriteReceipt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,12 +33,14 @@ class FakePosition:
 class FakeDatabase:
     """One group's and topic's positions, the rows written (partition, offset), and the dead letters.
 
+    keyed: where the plan has a key, the row of each one, instead of rows.
     refuses: whether the database refuses the row made of a record's value.
     trouble: raised by every call until it is None again. failures: raised one a call, the first one first.
     """
 
     positions: dict[int, FakePosition] = field(default_factory=dict)
     rows: list[tuple[int, int]] = field(default_factory=list)
+    keyed: dict[tuple[bytes | None, ...], tuple[int, int]] = field(default_factory=dict)
     dead: list[DeadLetter] = field(default_factory=list)
     refuses: Callable[[bytes | None], bool] = lambda _value: False
     trouble: Exception | None = None
@@ -96,19 +100,23 @@ class FakeSink:
         self._answer()
         self._check(batch.claims)
         rows: list[tuple[int, int]] = []
+        keyed = dict(self.database.keyed)
         dead = [letter for chunk in batch.chunks for letter in chunk.dead]
-        refused = [letter for chunk in batch.chunks for letter in self._sort_rows(chunk, rows)]
+        sort = partial(self._sort_keys, keyed=keyed) if self.database.plan.key else partial(self._sort_rows, rows=rows)
+        refused = [letter for chunk in batch.chunks for letter in sort(chunk)]
         try:
             self._admit(batch.records, len(dead) + len(refused), dead)
         except SinkBroken as broken:
             self._fail(broken)
         self.database.rows += rows
+        written = len(set(keyed.values()) - set(self.database.keyed.values()))
+        self.database.keyed = keyed
         self.database.dead += dead + refused
         for partition, offset in batch.next_offsets.items():
             self._move(partition, offset)
         return WriteReceipt(
             next_offsets=dict(batch.next_offsets),
-            rows=len(rows),
+            rows=len(rows) + written,
             dead_letters=len(dead) + len(refused),
             retries=len(refused),
             copies=1 + len(refused),
@@ -157,18 +165,39 @@ class FakeSink:
         for index in (index for group in chunk.groups for index in group.record_index):
             offset, value = source.offsets[index], source.values[index]
             if self.database.refuses(value):
-                refused.append(
-                    DeadLetter(
-                        partition=source.partition,
-                        offset=offset,
-                        reason=Reason.CONSTRAINT,
-                        message="refused",
-                        value=value,
-                    )
-                )
+                refused.append(_refuse(source, index))
             else:
                 rows.append((source.partition, offset))
         return refused
+
+    def _sort_keys(
+        self, chunk: EncodedChunk, keyed: dict[tuple[bytes | None, ...], tuple[int, int]]
+    ) -> list[DeadLetter]:
+        """Each record as if it came alone; the database has no constraint on deletions."""
+        source, plan, refused = chunk.source, self.database.plan, []
+        words = [(index, group, row) for group in chunk.groups for row, index in enumerate(group.record_index)]
+        for index, group, row in sorted(words, key=lambda word: word[0]):
+            start = group.row_ends[row - 1] if row else 0
+            fields = split_row(plan.copy_format, bytes(group.payload[start : group.row_ends[row]]))
+            columns = [column for column in range(len(plan.columns)) if column not in group.omitted]
+            key = tuple(fields[columns.index(column)] for column in plan.key)
+            if group.is_delete:
+                keyed.pop(key, None)
+            elif self.database.refuses(source.values[index]):
+                refused.append(_refuse(source, index))
+            else:
+                keyed[key] = (source.partition, source.offsets[index])
+        return refused
+
+
+def _refuse(source: RawChunk, index: int) -> DeadLetter:
+    return DeadLetter(
+        partition=source.partition,
+        offset=source.offsets[index],
+        reason=Reason.CONSTRAINT,
+        message="refused",
+        value=source.values[index],
+    )
 
 
 def fake_plan() -> TablePlan:
