@@ -29,8 +29,9 @@ INTRODUCTION = """\
 Every field of `{api}`, kind `{kind}`, short name `{short}`. `kubectl explain {singular}.spec` tells the same;
 `kubectl apply` refuses a field that is not listed. Written from `crds/ingestpipelines.yaml` by `make manifests`.
 
-Samples: [payments.yaml](../manifests/samples/payments.yaml), and for a cluster of the Zalando operator behind HAProxy
-[payments-zalando.yaml](../manifests/samples/payments-zalando.yaml).
+Samples: [payments.yaml](../manifests/samples/payments.yaml), for a cluster of the Zalando operator behind HAProxy
+[payments-zalando.yaml](../manifests/samples/payments-zalando.yaml), and for mode Upsert ([upsert.md](upsert.md))
+[accounts.yaml](../manifests/samples/accounts.yaml).
 """
 
 SCALE = """

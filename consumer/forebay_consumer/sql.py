@@ -1,4 +1,6 @@
-"""Every statement that the consumer sends, except DDL (schema_ddl.py). Identifiers are quoted here and nowhere else.
+"""Every statement that the consumer sends, except DDL (schema_ddl.py) and those of mode Upsert (sql_upsert.py).
+
+Identifiers are quoted here and nowhere else.
 
 Pure: text only. Parameters are asyncpg's $n; arrays carry one entry a partition or dead letter.
 """
