@@ -42,7 +42,7 @@ pub struct Stream {
 }
 
 struct Entry {
-    /// The first bytes of the key: most comparisons end here.
+    /// The first bytes of the key in which keys differ: most comparisons end here.
     prefix: u64,
     /// Chunk and record.
     order: u64,
@@ -52,6 +52,9 @@ struct Entry {
 
 /// None if a row does not hold its key, or for more than the numbers above can count.
 pub fn reduce(sources: &[Source], kinds: &[Kind], stream_count: usize) -> Option<Vec<Stream>> {
+    if kinds.is_empty() {
+        return None;
+    }
     let mut entries = read_entries(sources, kinds, stream_count)?;
     entries.sort_unstable_by(|a, b| {
         let by_key = a.prefix.cmp(&b.prefix).then_with(|| compare_keys(sources, kinds, a, b));
@@ -76,7 +79,6 @@ fn read_entries(sources: &[Source], kinds: &[Kind], stream_count: usize) -> Opti
     let mut entries = Vec::with_capacity(total);
     for (number, source) in sources.iter().enumerate() {
         let is_sound = source.places.len() == kinds.len()
-            && !kinds.is_empty()
             && source.record_index.len() == source.row_ends.len()
             && source.stream < stream_count
             && source.chunk < 1 << 32;
@@ -87,13 +89,38 @@ fn read_entries(sources: &[Source], kinds: &[Kind], stream_count: usize) -> Opti
             for &place in source.places {
                 find_field(source, row, place)?;
             }
-            let prefix = read_prefix(kinds[0], find_field(source, row, source.places[0])?);
             let order = source.chunk << 32 | u64::from(u32::try_from(record).ok()?);
             let (source, row) = (u32::try_from(number).ok()?, u32::try_from(row).ok()?);
-            entries.push(Entry { prefix, order, source, row });
+            entries.push(Entry { prefix: 0, order, source, row });
         }
     }
+    set_prefixes(sources, kinds[0], &mut entries);
     Some(entries)
+}
+
+/// Keys of a topic often begin alike ("account-"): the prefix is read where the first one of them differs.
+fn set_prefixes(sources: &[Source], kind: Kind, entries: &mut [Entry]) {
+    let read = |entry: &Entry| {
+        let source = &sources[entry.source as usize];
+        // Every field was found once before, in read_entries.
+        let value = find_field(source, entry.row as usize, source.places[0]).unwrap_or(&[]);
+        split(kind, value).0
+    };
+    let first = match entries.first() {
+        Some(entry) => read(entry).to_vec(),
+        None => return,
+    };
+    let common = entries.iter().fold(first.len(), |common, entry| {
+        let pairs = first[..common].iter().zip(read(entry));
+        pairs.take_while(|(one, other)| one == other).count()
+    });
+    for entry in entries.iter_mut() {
+        let mut prefix = [0; 8];
+        for (byte, &value) in prefix.iter_mut().zip(&read(entry)[common..]) {
+            *byte = value;
+        }
+        entry.prefix = u64::from_be_bytes(prefix);
+    }
 }
 
 /// The rows of one key, in the order of their records.
@@ -155,18 +182,9 @@ fn split(kind: Kind, value: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-fn read_prefix(kind: Kind, value: &[u8]) -> u64 {
-    let mut prefix = [0; 8];
-    for (byte, &value) in prefix.iter_mut().zip(split(kind, value).0) {
-        *byte = value;
-    }
-    u64::from_be_bytes(prefix)
-}
-
 fn compare_keys(sources: &[Source], kinds: &[Kind], a: &Entry, b: &Entry) -> Ordering {
     let (one, other) = (&sources[a.source as usize], &sources[b.source as usize]);
     for (number, &kind) in kinds.iter().enumerate() {
-        // Every field was found once before, in read_entries.
         let left = find_field(one, a.row as usize, one.places[number]).unwrap_or(&[]);
         let right = find_field(other, b.row as usize, other.places[number]).unwrap_or(&[]);
         let order = split(kind, left).cmp(&split(kind, right));
