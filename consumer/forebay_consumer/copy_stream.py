@@ -103,6 +103,13 @@ class CopyStream:
         spans += self.cut(start, self.rows).spans
         return replace(self, spans=tuple(spans))
 
+    def rows_one_by_one(self) -> Iterator[bytes]:
+        """Each row's bytes."""
+        for span in self.spans:
+            ends = span.block.row_ends
+            for row in range(span.first, span.end):
+                yield bytes(span.block.payload[ends[row - 1] if row else 0 : ends[row]])
+
     def list_records(self) -> list[tuple[int, int]]:
         """(partition, offset) of each row's record."""
         found = [span.block.find_record(row) for span in self.spans for row in range(span.first, span.end)]

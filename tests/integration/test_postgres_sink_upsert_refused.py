@@ -127,6 +127,21 @@ async def test_a_deletion_that_a_foreign_key_forbids_is_dead_and_the_row_stays(r
     ]
 
 
+async def test_a_deletion_may_wait_for_rows_of_its_batch_but_never_deletes_the_row_after_it(rig: SinkRig) -> None:
+    consumer = await prepared(
+        rig, "CREATE TABLE events (id bigint PRIMARY KEY, parent bigint REFERENCES events, note text)"
+    )
+    await consumer.write({"id": 1}, {"id": 2})
+    await consumer.write({"id": 11, "parent": 1}, {"id": 12, "parent": 2})
+    receipt = await consumer.write(
+        {"id": 11, "parent": None}, {"id": 1, "op": "d"},
+        {"id": 2, "op": "d"}, {"id": 2, "note": "after"}, {"id": 12, "parent": None},
+    )  # fmt: skip
+    assert (receipt.rows, receipt.dead_letters) == (3, 1)
+    assert await events(rig) == [(2, "after"), (11, None), (12, None)]
+    assert await dead(rig) == [(6, "ConstraintViolation")]
+
+
 async def test_a_missing_parent_is_found_by_the_key_in_the_detail(rig: SinkRig) -> None:
     consumer = await prepared(
         rig,

@@ -20,7 +20,7 @@ from forebay_consumer.postgres_sink.predecessors import end_frozen_holders
 from forebay_consumer.postgres_sink.refused import Refused
 from forebay_consumer.postgres_sink.writers import RowWriter, Tally
 from forebay_consumer.records import Batch, DeadLetter, WriteReceipt
-from forebay_consumer.reduction import build_key_streams
+from forebay_consumer.reduction import Key, build_key_streams, read_keys
 
 Admit = Callable[[int, int, Sequence[DeadLetter]], None]
 """(records, dead letters, those of them known so far) of a batch before its COMMIT; raises SinkBroken to refuse it."""
@@ -142,7 +142,16 @@ class Writing:
             )
         if not self.target.plan.key:
             return refusals
-        return await try_again(self.writer, self.session, refusals, self.tally)
+        written = self._find_written_keys(streams) if any(refusal.row.is_delete for refusal in refusals) else set()
+        final: list[Refusal] = []
+        others: list[Refusal] = []
+        for refusal in refusals:  # a deletion that is tried again must not delete the row that came after it
+            is_replaced = refusal.row.is_delete and not written.isdisjoint(read_keys(refusal.row, self.target.plan))
+            (final if is_replaced else others).append(refusal)
+        return [*final, *await try_again(self.writer, self.session, others, self.tally)]
+
+    def _find_written_keys(self, streams: Sequence[CopyStream]) -> set[Key]:
+        return {key for stream in streams if not stream.is_delete for key in read_keys(stream, self.target.plan)}
 
     async def _build_streams(self, refused: Sequence[DeadLetter]) -> list[CopyStream]:
         """What to write. refused: by the database, besides those that are known already."""

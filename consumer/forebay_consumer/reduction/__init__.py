@@ -6,6 +6,7 @@ that any record of the batch deletes is deleted first, whatever follows: columns
 streams.py builds the streams; reference.py defines the reduction, native.py does the same faster.
 """
 
-from forebay_consumer.reduction.streams import build_key_streams
+from forebay_consumer.reduction.reference import Key
+from forebay_consumer.reduction.streams import build_key_streams, read_keys
 
-__all__ = ["build_key_streams"]
+__all__ = ["Key", "build_key_streams", "read_keys"]

@@ -6,7 +6,7 @@ Serves text format, and installations without the native library.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from forebay_consumer.copy_stream import split_row
@@ -14,7 +14,8 @@ from forebay_consumer.plan import CopyFormat
 from forebay_consumer.records import RowGroup
 from forebay_consumer.reduction.parts import DELETIONS, KeyKind, Reduced, Source
 
-_Key = tuple[tuple[bytes, bytes], ...]
+Key = tuple[tuple[bytes, bytes], ...]
+"""Values of the key columns, each in two parts, as split_value has them."""
 
 
 @dataclass(slots=True)
@@ -45,14 +46,10 @@ def reduce_in_python(
     sources: Sequence[Source], kinds: Sequence[KeyKind], copy_format: CopyFormat, stream_count: int
 ) -> list[Reduced]:
     """For each stream its rows."""
-    words: dict[_Key, list[_Word]] = {}
+    words: dict[Key, list[_Word]] = {}
     for source in sources:
         for number, row in enumerate(_rows(source.group)):
-            fields = split_row(copy_format, row)
-            key = tuple(
-                split_value(kind, copy_format, fields[place] or b"")
-                for kind, place in zip(kinds, source.places, strict=True)
-            )
+            key = build_key(split_row(copy_format, row), source.places, kinds, copy_format)
             words.setdefault(key, []).append(_Word(source.chunk, source.group.record_index[number], source, row))
     streams = [_Stream() for _ in range(stream_count)]
     for key in sorted(words):
@@ -61,6 +58,15 @@ def reduce_in_python(
         Reduced(payload=bytes(made.payload), row_ends=made.row_ends, chunks=made.chunks, records=made.records)
         for made in streams
     ]
+
+
+def build_key(
+    fields: Sequence[bytes | None], places: Sequence[int], kinds: Iterable[KeyKind], copy_format: CopyFormat
+) -> Key:
+    """The key of a row that has these fields; places: where those of the key are."""
+    return tuple(
+        split_value(kind, copy_format, fields[place] or b"") for kind, place in zip(kinds, places, strict=True)
+    )
 
 
 def _add(words: Sequence[_Word], streams: Sequence[_Stream]) -> None:

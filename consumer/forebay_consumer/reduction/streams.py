@@ -5,12 +5,12 @@ from __future__ import annotations
 from array import array
 from collections.abc import Collection, Iterator, Sequence, Set
 
-from forebay_consumer.copy_stream import Block, CopyStream, Span
+from forebay_consumer.copy_stream import Block, CopyStream, Span, split_row
 from forebay_consumer.plan import CopyFormat, TablePlan
 from forebay_consumer.records import Batch, RawChunk, RowGroup
 from forebay_consumer.reduction.native import reduce_natively
 from forebay_consumer.reduction.parts import DELETIONS, KeyKind, Reduced, Source, choose_kind
-from forebay_consumer.reduction.reference import reduce_in_python
+from forebay_consumer.reduction.reference import Key, build_key, reduce_in_python
 
 _NOTHING: frozenset[tuple[int, int]] = frozenset()
 
@@ -40,6 +40,16 @@ def build_key_streams(
     left_out = (plan.not_key, *omitted)
     made = [_build_stream(plan, left_out[n], rows, chunks, n == DELETIONS) for n, rows in enumerate(reduced)]
     return tuple(stream for stream in made if stream.spans)
+
+
+def read_keys(stream: CopyStream, plan: TablePlan) -> list[Key]:
+    """The key of each row, evened out as the reduction compares them."""
+    places = [stream.columns.index(name) for name in plan.key_names]
+    columns = [plan.columns[index].column for index in plan.key]
+    return [
+        build_key(split_row(stream.copy_format, row), places, map(choose_kind, columns), stream.copy_format)
+        for row in stream.rows_one_by_one()
+    ]
 
 
 def _select_groups(batch: Batch, without: Set[tuple[int, int]]) -> Iterator[tuple[int, RowGroup]]:
