@@ -202,6 +202,7 @@ async def test_a_partitioned_table_takes_rows_and_deletions(rig: SinkRig, stagin
     )
     consumer = await start(rig, pipeline=PIPELINE, staging=staging)
     await consumer.write({"id": 5, "note": "a"}, {"id": 15, "note": "b"}, {"id": 16, "note": "c"})
+    assert consumer.writer.staging.calm == 1  # what partitions took is counted
     receipt = await consumer.write({"id": 15, "note": "d"}, {"id": 5, "op": "d"}, {"id": 99, "note": "nowhere"})
     assert (receipt.rows, receipt.dead_letters) == (1, 1)
     assert await events(rig) == [(15, "d"), (16, "c")]

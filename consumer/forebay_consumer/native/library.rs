@@ -1,7 +1,8 @@
 //! The consumer's native half: records out of librdkafka (fetch.rs), JSON records to rows of PostgreSQL's binary COPY
 //! (encode.rs), the last word of each key (reduce.rs). Standard library only; compiles with Rust 1.63 and later.
 //!
-//! What lives here: the C boundary. What is unsafe stands here, in reduce_boundary.rs and in fetch.rs. The caller is library.py.
+//! What lives here: the C boundary; reduce.rs has its own in reduce_boundary.rs. What is unsafe stands in these two and in
+//! fetch.rs. The caller is library.py.
 //!
 //! The rule of the encoder: a row is emitted only when it is certainly the row that the reference decoder
 //! (reference.py) would emit. Whatever is wrong, rare or doubtful is "not handled", and the reference decides.

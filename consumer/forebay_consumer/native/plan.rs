@@ -1,9 +1,10 @@
 //! The compiled plan: what native.py packs, read back with every bound checked.
 //!
-//! Little-endian. u8 whether unknown keys are refused. u16 columns, then for each: u8 kind, u8 source, u8 not null, u8 has default, u8 epoch unit, u32 limit,
-//! i32 scale. u16 values that mark a deletion (0: there are none), each u16 length and bytes. u16 nodes, then for each: u16 fields, then for each: u16 key length, key, i32 child node (-1 none),
-//! u16 columns, u16 column each (the number of columns stands for the deletions' marker). Node 0 is the record; children
-//! come after their parents.
+//! Little-endian. u8 whether unknown keys are refused. u16 columns, then for each: u8 kind, u8 source, u8 not null,
+//! u8 has default, u8 epoch unit, u32 limit, i32 scale. u16 values that mark a deletion (0: there are none), each u16
+//! length and bytes. u16 nodes, then for each: u16 fields, then for each: u16 key length, key, i32 child node (-1
+//! none), u16 columns, u16 column each (the number of columns stands for the deletions' marker). Node 0 is the
+//! record; children come after their parents.
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
