@@ -5,6 +5,8 @@ Why so: docs/decisions/0011-upsert.md.
 
 from __future__ import annotations
 
+import logging
+
 from forebay_consumer import sql_upsert
 from forebay_consumer.copy_stream import CopyStream
 from forebay_consumer.failures import REPEATED_KEY
@@ -15,6 +17,8 @@ from forebay_consumer.postgres_sink.refused import Refused
 from forebay_consumer.postgres_sink.writers import AppendWriter, RowWriter, Tally
 from forebay_consumer.records import Batch
 from forebay_consumer.staging import Staging
+
+log = logging.getLogger(__name__)
 
 MOST_STAGES = 16
 """Temporary tables of one connection, one for each set of columns: every COMMIT empties them all."""
@@ -60,7 +64,7 @@ class UpsertWriter:
             before = await self._count_inserted()
             await self._merge(stream, tally)
             inserted = await self._count_inserted() - before
-            self.staging = self.staging.after_staged(met_known_keys=inserted < stream.rows)
+            self._take_note(self.staging.after_staged(met_known_keys=inserted < stream.rows))
 
     async def _copy_straight(self, stream: CopyStream, tally: Tally) -> bool:
         """False, and nothing written, if the table has one of the keys (or breaks another unique constraint)."""
@@ -72,12 +76,17 @@ class UpsertWriter:
         except Refused as refused:
             if refused.symptom.sqlstate != REPEATED_KEY or self._session.is_closed:
                 raise
-            self.staging = self.staging.after_conflict()
+            self._take_note(self.staging.after_conflict())
             await self._session.execute(sql_upsert.ROLLBACK_TO_SAVEPOINT)
             return False
         await self._session.execute(sql_upsert.RELEASE_SAVEPOINT)
-        self.staging = self.staging.after_direct()
+        self._take_note(self.staging.after_direct())
         return True
+
+    def _take_note(self, staging: Staging) -> None:
+        if staging.is_direct != self.staging.is_direct:
+            log.info("way into the table changed", extra={"straight": staging.is_direct, "hold": staging.hold})
+        self.staging = staging
 
     async def _merge(self, stream: CopyStream, tally: Tally) -> None:
         stage = await self._fill_stage(stream, tally)
