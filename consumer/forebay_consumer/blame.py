@@ -17,8 +17,7 @@ def find_guilty(symptom: Symptom, streams: Sequence[CopyStream], plan: TablePlan
     """For each stream its rows at fault, ascending; all empty when nothing tells.
 
     streams: the one that was refused, or, when COMMIT failed, all of the transaction.
-    In mode Upsert a key that another constraint than the rows' own refuses blames a row only if that is the only one:
-    which of several the database meant depends on the rows that it has.
+    Of several rows with a repeated key some may be innocent: mode Upsert tries them again.
     """
     nothing: tuple[tuple[int, ...], ...] = ((),) * len(streams)
     line = copy_line(symptom, plan.table)
@@ -29,8 +28,6 @@ def find_guilty(symptom: Symptom, streams: Sequence[CopyStream], plan: TablePlan
         return nothing
     found = [find_rows(stream, plan, *key) for stream in streams]
     rows = tuple(rows if rows is not None else () for rows in found)
-    if plan.key and symptom.sqlstate == REPEATED_KEY:
-        return rows if sum(map(len, rows)) == 1 else nothing
     if symptom.sqlstate == REPEATED_KEY and None not in found:
         return _keep_first(rows)
     return rows if symptom.sqlstate != REPEATED_KEY else nothing

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
 from forebay_consumer.blame import find_guilty
@@ -136,12 +135,3 @@ def test_who_is_guilty(symptom: Symptom, guilty: tuple[int, ...]) -> None:
 def test_a_key_repeated_in_two_streams_spares_the_first_stream() -> None:
     one, two = stream_of([(1, "a")]), stream_of([(1, "b")])
     assert find_guilty(refused("23505", key="1"), (one, two), PLAN) == ((), (0,))
-
-
-@pytest.mark.parametrize(("key", "guilty"), [("2", ()), ("3", (2,)), ("77", ())], ids=["several", "one", "none"])
-def test_in_upsert_mode_a_unique_value_blames_a_row_only_if_it_is_the_only_one(
-    key: str, guilty: tuple[int, ...]
-) -> None:
-    keyed = replace(PLAN, key=(1,))
-    stream = stream_of([(1, "a"), (2, "b"), (3, "c"), (2, "d")])
-    assert find_guilty(refused("23505", key=key), (stream,), keyed) == (guilty,)
