@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+CONFLICT = "Conflict"
+"""SinkBroken.reason when the group and topic are another pipeline's, or another table's."""
+
 
 class ForebayError(Exception):
     """Root of this program's errors; never raised itself."""

@@ -14,6 +14,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -22,7 +23,7 @@ from forebay_api.v1alpha1 import OnPositionLost, PipelineSpec, StartFrom
 
 from forebay_consumer.batching import BatchPolicy, size_of
 from forebay_consumer.breaker import Breaker
-from forebay_consumer.errors import Fenced, SinkBroken, SinkUnavailable, SourceUnavailable
+from forebay_consumer.errors import CONFLICT, Fenced, SinkBroken, SinkUnavailable, SourceUnavailable
 from forebay_consumer.pace import Cap
 from forebay_consumer.plan import TablePlan
 from forebay_consumer.ports import (
@@ -97,6 +98,7 @@ class Pipeline:
         self._wake = asyncio.Event()
         self._drain_asked = asyncio.Event()
         self._arrived_at = around.now()
+        self._is_aside = False
         self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode")
 
     async def run(self) -> None:
@@ -172,6 +174,7 @@ class Pipeline:
             backoff = self._away
             try:
                 await self._connect()
+                await self._come_back()
                 backoff = self._failing
                 await self._serve()
             except SinkUnavailable as e:
@@ -194,6 +197,13 @@ class Pipeline:
         self._answered_at = self._around.now()
         self._away.reset()
 
+    async def _come_back(self) -> None:
+        """The partitions are another pipeline's to write: a member that may not would only keep them from it."""
+        if self._is_aside:
+            await self._sink.stored_partitions()
+            self._is_aside = False
+            await self._source.rejoin()
+
     async def _interrupt(self, health: SinkHealth, reason: str, message: str) -> None:
         """The connection is gone: forget claims and buffers, keep polling paused, say why."""
         if self._status.sink_changed(health, reason, message):
@@ -202,6 +212,9 @@ class Pipeline:
         await self._forget(everything)
         self._lost.clear()
         self._status.reset_rates(self._around.now())
+        if reason == CONFLICT and not self._is_aside:
+            self._is_aside = True
+            await self._source.leave()
 
     async def _forget(self, partitions: Iterable[int]) -> None:
         """Drop what is buffered of these partitions and the claims on them; they are claimed again later."""
@@ -380,8 +393,6 @@ class Pipeline:
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:
     """Until the event is set, at most so long."""
-    try:
+    with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await event.wait()
-    except TimeoutError:
-        pass

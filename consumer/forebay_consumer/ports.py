@@ -98,6 +98,12 @@ class Source(Protocol):
     def release(self, size_bytes: int) -> None:
         """Give back buffer budget: chunks of this many bytes were written or dropped. A full budget pauses fetching."""
 
+    async def leave(self) -> None:
+        """Give everything back (Revoked follows) and be no member of the group until `rejoin`: others get it."""
+
+    async def rejoin(self) -> None:
+        """Be a member again."""
+
     async def topic_partitions(self) -> tuple[int, ...]:
         """All partitions of the topic, ascending. Raises SourceUnavailable (topic missing included)."""
 
@@ -144,7 +150,10 @@ class Sink(Protocol):
         """
 
     async def stored_partitions(self) -> frozenset[int]:
-        """Partitions of this group and topic that have a position; empty before the first start."""
+        """Partitions of this group and topic that have a position; empty before the first start.
+
+        Raises SinkBroken("Conflict") as `claim` does.
+        """
 
     async def initialize(self, offsets: Mapping[int, int], *, first_start: bool) -> None:
         """Store positions for partitions that have none (existing ones are left alone).

@@ -132,7 +132,7 @@ FINGERPRINT = _FINGERPRINT.format(schema="$1", table="$2")
 """The table's definition in one word. COPY's lock keeps it as it is until the end of the transaction; only an index can
 go away meanwhile, without which mode Upsert would copy a key twice. CHECK constraints: that mode has copies of them."""
 
-STORED_PARTITIONS = 'SELECT partition FROM forebay.positions WHERE "group" = $1 AND topic = $2'
+STORED_PARTITIONS = 'SELECT partition, pipeline, target FROM forebay.positions WHERE "group" = $1 AND topic = $2'
 
 LOCK_GROUP = "SELECT pg_advisory_xact_lock(hashtextextended('forebay.positions ' || $1 || ' ' || $2, 0))"
 

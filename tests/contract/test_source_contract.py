@@ -133,6 +133,25 @@ async def test_a_second_member_takes_half_and_gives_it_back(world: WorldFactory)
     assert first.chunks[moved] == []
 
 
+async def test_a_member_that_leaves_gives_all_to_the_other_until_it_is_back(world: WorldFactory) -> None:
+    topic = world(2)
+    first = await join(topic, {0, 1})
+    second = SourceReader(topic.make_source())
+    await second.source.start()
+    await asyncio.gather(first.until(lambda: len(first.assigned) == 1), second.until(lambda: len(second.assigned) == 1))
+    await second.source.leave()
+    await asyncio.gather(first.until_owned({0, 1}), second.until_owned(set()))
+    await topic.produce(0, b"a")
+    await first.begin(1, p0=0, p1=0)
+    await first.until(lambda: first.offsets(0, 1) == [0])
+    await second.source.rejoin()
+    await asyncio.gather(first.until(lambda: len(first.assigned) == 1), second.until(lambda: len(second.assigned) == 1))
+    (moved,) = second.assigned
+    await topic.produce(moved, b"b")
+    await second.begin(2, **{f"p{moved}": 0})
+    await second.until(lambda: second.offsets(moved, 2)[:1] == [0])
+
+
 @pytest.mark.parametrize("position", [pytest.param(1, id="removed"), pytest.param(99, id="beyond-the-end")])
 async def test_a_position_without_a_record_is_reported_once(world: WorldFactory, position: int) -> None:
     topic = world(1)

@@ -188,14 +188,16 @@ class World:
 class Consumer:
     """One process' worth: source, sink, status and pipeline."""
 
-    def __init__(self, world: World, spec: PipelineSpec, decoder: Decoder, *, buffer_bytes: int, name: str) -> None:
+    def __init__(
+        self, world: World, spec: PipelineSpec, decoder: Decoder, *, buffer_bytes: int, name: str, pipeline: str
+    ) -> None:
         loop = asyncio.get_running_loop()
         self.world = world
         self.receipts: list[WriteReceipt] = []
         self.breaker = Breaker(spec.sink.dead_letters)
         self.source = StrictSource(world.kafka, buffer_bytes=buffer_bytes)
-        self.sink = SlowSink(world.database, admit=self.breaker.admit)
-        self.status = Status(consumer=name, pipeline="bank/payments", now=loop.time())
+        self.sink = SlowSink(world.database, pipeline=pipeline, admit=self.breaker.admit)
+        self.status = Status(consumer=name, pipeline=pipeline, now=loop.time())
         around = Surroundings(
             now=loop.time,
             jitter=lambda: 0.5,
@@ -263,9 +265,17 @@ async def running(
     decoder: Decoder | None = None,
     buffer_bytes: int = 2**20,
     name: str = "c-1",
+    pipeline: str = "bank/payments",
 ) -> AsyncIterator[Consumer]:
     """A consumer at work; at the end it drains, and database and budget are audited whatever the test looked at."""
-    consumer = Consumer(world, spec or build_spec(), decoder or SimpleDecoder(), buffer_bytes=buffer_bytes, name=name)
+    consumer = Consumer(
+        world,
+        spec or build_spec(),
+        decoder or SimpleDecoder(),
+        buffer_bytes=buffer_bytes,
+        name=name,
+        pipeline=pipeline,
+    )
     try:
         yield consumer
         await until(lambda: consumer.task.done() or consumer.is_balanced)

@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 
 from forebay_api.v1alpha1 import ColumnSource, UnknownFieldPolicy
 from forebay_consumer.copy_stream import split_row
-from forebay_consumer.errors import Fenced, SinkBroken, SinkUnavailable
+from forebay_consumer.errors import CONFLICT, Fenced, SinkBroken, SinkUnavailable
 from forebay_consumer.plan import CatalogColumn, CopyFormat, PlannedColumn, TablePlan
 from forebay_consumer.records import Batch, Claim, DeadLetter, EncodedChunk, RawChunk, Reason, WriteReceipt
 
@@ -72,6 +72,7 @@ class FakeSink:
 
     async def stored_partitions(self) -> frozenset[int]:
         self._answer()
+        self._check_owner(self.database.positions)
         return frozenset(self.database.positions)
 
     async def initialize(self, offsets: Mapping[int, int], *, first_start: bool) -> None:
@@ -90,11 +91,15 @@ class FakeSink:
         stored = self.database.positions
         if not stored.keys() >= set(wanted):
             self._fail(SinkUnavailable("PositionMissing", f"{wanted}"))
-        if any((stored[p].pipeline, stored[p].target) != (self._pipeline, self._target) for p in wanted):
-            self._fail(SinkBroken("Conflict", "the group and topic are used for another table or pipeline"))
+        self._check_owner(wanted)
         for p in wanted:
             stored[p] = replace(stored[p], epoch=stored[p].epoch + 1, owner=uuid4())
         return {p: self._claim_of(p) for p in wanted}
+
+    def _check_owner(self, partitions: Iterable[int]) -> None:
+        stored = self.database.positions
+        if any((stored[p].pipeline, stored[p].target) != (self._pipeline, self._target) for p in partitions):
+            self._fail(SinkBroken(CONFLICT, "the group and topic are used for another table or pipeline"))
 
     async def write(self, batch: Batch) -> WriteReceipt:
         self._answer()

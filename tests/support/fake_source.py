@@ -156,6 +156,17 @@ class FakeSource:
             self.reading.pop(partition, None)
         self._events = deque(e for e in self._events if not (isinstance(e, PositionLost) and e.partition in held))
 
+    async def leave(self) -> None:
+        """As Source.leave."""
+        self._kafka.members.remove(self)
+        self.take_away(set(self.assigned))
+        self._kafka.rebalance()
+
+    async def rejoin(self) -> None:
+        """As Source.rejoin."""
+        self._kafka.members.append(self)
+        self._kafka.rebalance()
+
     def release(self, size_bytes: int) -> None:
         """As Source.release."""
         self.buffered_bytes = max(0, self.buffered_bytes - size_bytes)

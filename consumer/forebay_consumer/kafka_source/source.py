@@ -78,6 +78,18 @@ class KafkaSource:
         """As Source.hold. What waits of these partitions and was not taken yet is forgotten: begin() reads it again."""
         await self._order(partitions, lambda session: None)
 
+    async def leave(self) -> None:
+        """As Source.leave."""
+        self._set_aside(True)
+
+    async def rejoin(self) -> None:
+        """As Source.rejoin."""
+        self._set_aside(False)
+
+    def _set_aside(self, is_aside: bool) -> None:
+        _, worker = self._running()
+        worker.submit(lambda: setattr(worker, "is_aside", is_aside))
+
     def release(self, size_bytes: int) -> None:
         """As Source.release."""
         self._budget.release(size_bytes)

@@ -55,6 +55,9 @@ REBUILD_FIRST_S, REBUILD_MOST_S = 0.5, 20.0
 SETTLED_S = 30.0
 """A client that lived so long was good: the next pause is short again."""
 
+ASIDE_S = 0.2
+"""How often a client that is no member looks whether it shall be one."""
+
 RELOAD_EVERY_S = 5.0
 """How often the Secret's folder is looked at while credentials are refused."""
 
@@ -91,6 +94,8 @@ class Worker:
         self.wanted = Wanted()
         self.mirror = Mirror()
         self.session: Session | None = None
+        self.is_aside = False
+        """Be no member of the group for now."""
         self._settings = settings
         self._lookups = lookups
         self._mailbox = mailbox
@@ -118,6 +123,9 @@ class Worker:
         pause_s = REBUILD_FIRST_S
         try:
             while self._leave_by is None:
+                if self.is_aside:
+                    self._rest(ASIDE_S)
+                    continue
                 started = time.monotonic()
                 try:
                     self._live()
@@ -143,7 +151,7 @@ class Worker:
         self.session = session
         try:
             session.join()
-            while self._leave_by is None:
+            while self._leave_by is None and not self.is_aside:
                 self._step(session)
             self._commit_last(session)
         finally:

@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import asyncpg
+
 from forebay_consumer import sql
-from forebay_consumer.errors import Fenced, SinkBroken, SinkUnavailable
+from forebay_consumer.errors import CONFLICT, Fenced, SinkBroken, SinkUnavailable
 from forebay_consumer.postgres_sink.connection import Session
 from forebay_consumer.postgres_sink.predecessors import end_frozen_holders
 from forebay_consumer.postgres_sink.refused import Refused
@@ -30,8 +32,12 @@ class Owner:
 
 
 async def read_stored_partitions(session: Session, owner: Owner) -> frozenset[int]:
-    """Partitions that have a position."""
-    return frozenset(row["partition"] for row in await session.fetch(sql.STORED_PARTITIONS, owner.group, owner.topic))
+    """Partitions that have a position. Raises SinkBroken("Conflict")."""
+    rows = await session.fetch(sql.STORED_PARTITIONS, owner.group, owner.topic)
+    for row in rows:
+        if (row["pipeline"], row["target"]) != (owner.pipeline, owner.target):
+            raise _conflict(owner, row)
+    return frozenset(row["partition"] for row in rows)
 
 
 async def initialize_positions(
@@ -98,15 +104,19 @@ async def _explain_missing(
         sql.CLAIM_CONFLICT, owner.group, owner.topic, list(partitions), owner.pipeline, owner.target
     )
     if rows:
-        raise SinkBroken(
-            "Conflict",
-            f"group {owner.group} and topic {owner.topic} already belong to pipeline {rows[0]['pipeline']} and table "
-            f"{rows[0]['target']}, not to {owner.pipeline} and {owner.target}: each would get a part of the records. "
-            "Use another spec.source.group, or take the positions over with `forebay positions reset`",
-        )
+        raise _conflict(owner, rows[0])
     missing = sorted(set(partitions) - claims.keys())
     raise SinkUnavailable(
         "PositionMissing", f"partitions {missing} have no stored position (a failover may have lost them)"
+    )
+
+
+def _conflict(owner: Owner, row: asyncpg.Record) -> SinkBroken:
+    return SinkBroken(
+        CONFLICT,
+        f"group {owner.group} and topic {owner.topic} already belong to pipeline {row['pipeline']} and table "
+        f"{row['target']}, not to {owner.pipeline} and {owner.target}: each would get a part of the records. "
+        "Use another spec.source.group, or take the positions over with `forebay positions reset`",
     )
 
 

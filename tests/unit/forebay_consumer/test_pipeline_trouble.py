@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -305,3 +306,33 @@ async def test_revoke_in_the_middle_of_a_claim_reads_nothing() -> None:
         assert set(consumer.source.reading) == {1}
         consumer.source.give({0})
         await consumer.until_drained()
+
+
+# ---- another pipeline on the same group
+
+
+@in_virtual_time
+async def test_a_pipeline_on_anothers_group_leaves_it_and_comes_back_when_the_group_is_free() -> None:
+    """As a member it would be given partitions that it may not write, and the rightful one would wait for them."""
+    world = World(2)
+    async with running(world) as rightful:
+        world.produce(0, 3)
+        world.produce(1, 3)
+        await rightful.until_drained()
+        async with running(world, name="c-2", pipeline="bank/copy") as other:
+            await until(lambda: other.state.sink.reason == "Conflict" and rightful.source.assigned == {0, 1})
+            await pass_time(120.0)
+            world.produce(0, 3)
+            world.produce(1, 3)
+            await rightful.until_drained()
+            assert other.source.assigned == set()
+            assert other.state.sink.health is SinkHealth.BROKEN
+            assert other.state.paused_because
+
+            await rightful.stop()
+            await rightful.source.close(1.0)
+            for partition, stored in world.database.positions.items():
+                world.database.positions[partition] = replace(stored, pipeline="bank/copy")
+            world.produce(0, 3)
+            await other.until_drained()
+            assert other.source.assigned == {0, 1}
