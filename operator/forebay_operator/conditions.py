@@ -20,6 +20,7 @@ from forebay_operator.model import (
     Observation,
     Outcome,
     Plan,
+    ScaleTo,
     Verdict,
 )
 from forebay_operator.scaling.choice import SILENT_MISSES
@@ -34,7 +35,7 @@ def build_conditions(
     """All conditions, in the order in which people read them. `since` moves to `now` when a status changes."""
     sink, lost = _sink_ready(memory, seen), _data_lost(seen)
     answers = {
-        ConditionType.READY: _ready(pipeline, memory, seen, sink, lost, plan.decision.terms.lag_records),
+        ConditionType.READY: _ready(pipeline, memory, seen, sink, lost, plan),
         ConditionType.SCALING: _scaling(pipeline, plan, outcomes),
         ConditionType.LAG_AVAILABLE: _lag_available(memory, seen),
         ConditionType.SINK_READY: sink,
@@ -55,9 +56,7 @@ def _states(seen: Observation) -> Iterable[ConsumerState]:
     return (view.state for view in seen.consumers if view.state is not None)
 
 
-def _ready(
-    pipeline: Pipeline, memory: Memory, seen: Observation, sink: _Answer, lost: _Answer, lag_records: int | None
-) -> _Answer:
+def _ready(pipeline: Pipeline, memory: Memory, seen: Observation, sink: _Answer, lost: _Answer, plan: Plan) -> _Answer:
     """Whether records reach the table, or would if there were any."""
     workload = seen.workload
     if pipeline.spec.suspend:
@@ -74,7 +73,9 @@ def _ready(
     if workload.problem is not None:
         return ConditionStatus.FALSE, "ConsumersFailing", workload.problem
     if not workload.consumers:
-        return _ready_without_consumers(workload.replicas, memory, seen, lag_records)
+        asked = (action.replicas for action in plan.actions if isinstance(action, ScaleTo))
+        replicas = next(asked, workload.replicas)  # what is asked for just now, after a suspension say
+        return _ready_without_consumers(replicas, memory, seen, plan.decision.terms.lag_records)
     silent = sum(1 for view in seen.consumers if view.state is None)
     if silent:
         return ConditionStatus.UNKNOWN, "ConsumersSilent", f"{silent} of {len(seen.consumers)} consumers did not answer"
@@ -131,8 +132,9 @@ def _sink_ready(memory: Memory, seen: Observation) -> _Answer:
     """Its message also keeps how much was read again: a restarted operator learns there what was told already."""
     sink, rewound = judge_sink(memory.sink, seen.consumers), memory.sink.rewound_records
     if sink.health is SinkHealth.READY:
-        message = add_rewound("the last transaction of every consumer succeeded", rewound)
-        return ConditionStatus.TRUE, "Ready", message
+        has_written = any(state.totals.transactions for state in _states(seen))
+        what = "the last transaction of every consumer succeeded" if has_written else "every consumer has reached it"
+        return ConditionStatus.TRUE, "Ready", add_rewound(what, rewound)
     if sink.health is SinkHealth.UNKNOWN:
         return ConditionStatus.UNKNOWN, "NotTried", "no consumer has written or claimed yet"
     reason = sink.reason or sink.health.value

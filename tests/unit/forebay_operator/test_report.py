@@ -68,6 +68,14 @@ TRUE, FALSE, UNKNOWN = ConditionStatus.TRUE, ConditionStatus.FALSE, ConditionSta
             id="ready-without-need",
         ),
         pytest.param(
+            build_pipeline(min_replicas=1),
+            build_observation(0, [(1_000, 1_000)] * 4, at_s=0),
+            "Ready",
+            FALSE,
+            "Starting",
+            id="asked-for-just-now",
+        ),
+        pytest.param(
             build_pipeline(mode=ScalingMode.PAUSED), seen_with(), "Ready", FALSE, "NoConsumers", id="nobody-serves"
         ),
         pytest.param(
@@ -134,6 +142,14 @@ def test_condition_has_status_and_reason(
 
     assert (found.status, found.reason) == (status, reason)
     assert found.message
+
+
+@pytest.mark.parametrize(("transactions", "says"), [(0, "has reached it"), (7, "last transaction")])
+def test_sink_is_not_said_to_have_been_written_to_before_it_was(transactions: int, says: str) -> None:
+    state = build_state()
+    state = replace(state, totals=replace(state.totals, transactions=transactions))
+
+    assert says in condition(report_on(build_pipeline(), [seen_with(state)]), ConditionType.SINK_READY).message
 
 
 def test_sleeping_pipeline_whose_lag_cannot_be_read_is_not_said_to_be_idle() -> None:
