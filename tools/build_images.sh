@@ -17,6 +17,11 @@ wheels=${WHEELS:-}
 python=${PYTHON:-python3}
 public=$(sed -n 's/^ARG BASE=//p' Dockerfile)
 
+docker info >/dev/null 2>&1 || {
+    echo "no Docker engine answers here: start one, or say in DOCKER_HOST where it listens" >&2
+    exit 1
+}
+
 if [ -z "$base" ]; then
     base=$public
     if ! docker image inspect "$public" >/dev/null 2>&1 && ! timeout 300 docker pull --quiet "$public"; then
