@@ -124,8 +124,8 @@ class Director:
         outage_s = await self._measure_outage(fault)
         failover = Failover(kind=FailoverKind.KILLED, old=old, new=new, outage_s=outage_s, lost_records=None)
         say(tell_failover(failover))
-        lost = await asyncio.to_thread(self._count_lost, old, gauge.standbys.get(new))
-        say(tell_lost(old, lost))
+        lost, why_unknown = await asyncio.to_thread(self._count_lost, old, gauge.standbys.get(new))
+        say(tell_lost(old, lost, why_unknown))
         self.scene.failovers.append(
             Failover(kind=FailoverKind.KILLED, old=old, new=new, outage_s=outage_s, lost_records=lost)
         )
@@ -173,14 +173,14 @@ class Director:
         ]
         return sum(until_s - since_s for since_s, until_s in mine if since_s < end_s)
 
-    def _count_lost(self, old: str, new_has: int | None) -> int | None:
-        """Records that the killed member had committed, and its successor did not have."""
+    def _count_lost(self, old: str, new_has: int | None) -> tuple[int | None, str]:
+        """Records that the killed member had committed, and its successor did not have; None and why not known."""
         if new_has is None:
-            return None
+            return None, "it died before its standbys were asked what they have"
         try:
-            return int(read_dead_member(self._cluster.nodes[old], self._dbname, WRITTEN)[0]) - new_has
-        except (SqlFailed, ValueError):
-            return None
+            return int(read_dead_member(self._cluster.nodes[old], self._dbname, WRITTEN)[0]) - new_has, ""
+        except (SqlFailed, ValueError) as failed:
+            return None, str(failed)
 
 
 def _find_role(member: MemberState) -> MemberRole:

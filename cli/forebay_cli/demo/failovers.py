@@ -126,10 +126,10 @@ def tell_failover(failover: Failover) -> str:
     return f"{failover.new} leads now, without them; {lasted}"
 
 
-def tell_lost(old: str, records: int | None) -> str:
+def tell_lost(old: str, records: int | None, why_unknown: str = "") -> str:
     """What the old primary's disk shows."""
     if records is None:
-        return f"the disk of {old} could not be read: how much was lost with it is not known"
+        return f"how much was lost with {old} is not known: {why_unknown}"
     return f"the disk of {old} holds {records:,} committed records that no other member has; Kafka has them still"
 
 
