@@ -61,6 +61,14 @@ def build_stage(plan: TablePlan, stage: str, table_columns: Sequence[str], colum
     return "; ".join(statements)
 
 
+def build_open_stage(plan: TablePlan, stage: str) -> str:
+    """Statements that make a temporary table for any of the plan's columns, and that refuses no row."""
+    names = _list([planned.column.name for planned in plan.columns])
+    target = quote_table(plan.schema, plan.table)
+    made = f"CREATE TEMPORARY TABLE {_stage(stage)} ON COMMIT DELETE ROWS AS SELECT {names} FROM {target} WITH NO DATA"  # noqa: S608  all quoted
+    return f"{drop_stage(stage)}; {made}"
+
+
 def drop_stage(stage: str) -> str:
     """Removes the temporary table if it is there."""
     return f"DROP TABLE IF EXISTS {_stage(stage)}"

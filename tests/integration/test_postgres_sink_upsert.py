@@ -261,3 +261,20 @@ async def test_stages_do_not_grow_without_bound(rig: SinkRig) -> None:
     )
     stages = await rig.value("SELECT count(*) FROM pg_class WHERE relname LIKE 'forebay\\_stage%' AND relkind = 'r'")
     assert 0 < stages <= 16
+
+
+async def test_more_sets_of_columns_than_stages_in_one_batch_are_written(rig: SinkRig) -> None:
+    """Those without a stage of their own share one, which refuses nothing: the table does."""
+    names = [f"c{n}" for n in range(6)]
+    columns = ", ".join(f"{name} int NOT NULL DEFAULT 7 CHECK ({name} <> 13)" for name in names)
+    await rig.run(f"CREATE TABLE events (id bigint PRIMARY KEY, {columns})")
+    consumer = await start(rig, pipeline=make_pipeline(key=("id",)))
+    records = [{"id": mask, **{name: 1 for n, name in enumerate(names) if mask >> n & 1}} for mask in range(40)]
+    for _ in range(2):
+        receipt = await consumer.write(*records, records[32] | {"c4": 13})
+        assert (receipt.rows, receipt.dead_letters) == (40, 1)
+    assert await rig.value("SELECT sum(c0 + c1 + c2 + c3 + c4 + c5) FROM events") == sum(
+        42 - 6 * mask.bit_count() for mask in range(40)
+    )
+    stages = await rig.value("SELECT count(*) FROM pg_class WHERE relname LIKE 'forebay\\_stage%' AND relkind = 'r'")
+    assert stages == 16

@@ -21,7 +21,11 @@ from forebay_consumer.staging import Staging
 log = logging.getLogger(__name__)
 
 MOST_STAGES = 16
-"""Temporary tables of one connection, one for each set of columns: every COMMIT empties them all."""
+"""Temporary tables of one connection: every COMMIT empties them all, and each holds locks until then."""
+
+OPEN_STAGE = f"{STAGE_TABLE}0"
+"""The one for whatever has none of its own. It takes every set of columns and refuses no row, so that the merge does,
+which names no line."""
 
 
 class UpsertWriter:
@@ -31,22 +35,22 @@ class UpsertWriter:
         self.staging = staging
         self._session = session
         self._target = target
+        self._has_open_stage = False
         self._stages: dict[tuple[str, ...], str] = {}
         self._filled: set[str] = set()
 
     async def prepare(self, batch: Batch) -> None:
         """See RowWriter. Apart from the transaction, whose end might take the tables away again."""
         plan = self._target.plan
-        left_out = {group.omitted for chunk in batch.chunks for group in chunk.groups}
+        if not self._has_open_stage:
+            await self._session.execute(sql_upsert.build_open_stage(plan, OPEN_STAGE))
+            self._has_open_stage = True
+        left_out = {group.omitted for chunk in batch.chunks for group in chunk.groups if not group.is_delete}
         names = [planned.column.name for planned in plan.columns]
         wanted = {tuple(name for i, name in enumerate(names) if i not in omitted) for omitted in left_out}
-        missing = sorted(wanted - self._stages.keys())
-        if missing and len(self._stages) + len(missing) > MOST_STAGES:
-            await self._session.execute("; ".join(map(sql_upsert.drop_stage, self._stages.values())))
-            self._stages.clear()
-            missing = sorted(wanted)
-        for columns in missing:
-            stage = f"{STAGE_TABLE}{len(self._stages)}"
+        room = MOST_STAGES - 1 - len(self._stages)
+        for columns in sorted(wanted - self._stages.keys())[:room]:
+            stage = f"{STAGE_TABLE}{len(self._stages) + 1}"
             await self._session.execute(sql_upsert.build_stage(plan, stage, self._target.columns, columns))
             self._stages[columns] = stage
 
@@ -98,7 +102,7 @@ class UpsertWriter:
         await self._session.execute(sql_upsert.build_delete(self._target.plan, stage), timeout_s=COPY_TIMEOUT_S)
 
     async def _fill_stage(self, stream: CopyStream, tally: Tally) -> str:
-        stage = self._stages[stream.columns]
+        stage = self._stages.get(stream.columns, OPEN_STAGE)
         if stage in self._filled:
             await self._session.execute(sql_upsert.empty_stage(stage))
         self._filled.add(stage)
