@@ -142,6 +142,18 @@ async def test_a_deletion_may_wait_for_rows_of_its_batch_but_never_deletes_the_r
     assert await dead(rig) == [(6, "ConstraintViolation")]
 
 
+async def test_a_row_that_breaks_a_later_check_can_be_deleted(rig: SinkRig) -> None:
+    consumer = await prepared(
+        rig,
+        "CREATE TABLE events (id bigint PRIMARY KEY, note text DEFAULT 'new')",
+        "INSERT INTO events VALUES (-1, 'old'), (-2, 'old'), (-3, 'old')",
+        "ALTER TABLE events ADD CHECK (id > 0) NOT VALID",
+    )
+    receipt = await consumer.write({"id": -1, "op": "d"}, Tombstone(-2), {"id": 1}, Tombstone(-9))
+    assert (receipt.rows, receipt.dead_letters) == (1, 0)
+    assert await events(rig) == [(-3, "old"), (1, "new")]
+
+
 async def test_a_missing_parent_is_found_by_the_key_in_the_detail(rig: SinkRig) -> None:
     consumer = await prepared(
         rig,
