@@ -123,14 +123,17 @@ CROSS JOIN LATERAL (
     SELECT string_agg(r.oid::text, ',' ORDER BY r.oid) AS rules
     FROM (SELECT x.oid FROM pg_constraint x WHERE x.conrelid = c.oid AND x.contype = 'c'
           UNION ALL
-          SELECT i.indexrelid FROM pg_index i WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid) AS r
+          SELECT i.indexrelid FROM pg_index i WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid
+          UNION ALL
+          SELECT t.oid FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgtype & 7 = 7) AS r
 ) AS k
 WHERE n.nspname = {schema} AND c.relname = {table}
 """
 
 FINGERPRINT = _FINGERPRINT.format(schema="$1", table="$2")
 """The table's definition in one word. COPY's lock keeps it as it is until the end of the transaction; only an index can
-go away meanwhile, without which mode Upsert would copy a key twice. CHECK constraints: that mode has copies of them."""
+go away meanwhile, without which mode Upsert would copy a key twice. CHECK constraints: that mode has copies of them,
+unless BEFORE INSERT triggers (7) change rows."""
 
 STORED_PARTITIONS = 'SELECT partition, pipeline, target FROM forebay.positions WHERE "group" = $1 AND topic = $2'
 

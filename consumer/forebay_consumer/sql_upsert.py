@@ -27,6 +27,16 @@ SELECT EXISTS (
 """
 """Whether a unique index is over exactly these columns. An expression has the column number 0, which no column has."""
 
+IS_JUDGED_EARLY = """
+SELECT NOT EXISTS (
+    SELECT 1 FROM pg_trigger t
+    WHERE t.tgtype & 7 = 7
+      AND t.tgrelid IN (SELECT $1::oid UNION SELECT p.relid::oid FROM pg_partition_tree($1::oid::regclass) p)
+) AND NOT EXISTS (SELECT 1 FROM pg_constraint c WHERE c.conrelid = $1 AND c.contype = 'c' AND 0 = ANY (c.conkey))
+"""
+"""Whether NOT NULL and CHECK may be asked of rows before they come to the table: no trigger (7: BEFORE INSERT, each
+row) changes them on the way, and no CHECK is about the whole row (column number 0), which cannot be copied."""
+
 READ_RIGHTS = """
 SELECT has_table_privilege($1::oid, 'SELECT') AS may_select, has_table_privilege($1::oid, 'UPDATE') AS may_update,
        has_table_privilege($1::oid, 'DELETE') AS may_delete,

@@ -183,6 +183,52 @@ async def test_a_row_that_nothing_names_is_found_by_halving(rig: SinkRig, stagin
 
 
 @both_ways
+@pytest.mark.parametrize("partition", ["", "part"])
+async def test_a_row_that_a_trigger_makes_good_is_written(rig: SinkRig, staging: Staging, partition: str) -> None:
+    consumer = await prepared(
+        rig,
+        "CREATE TABLE events (id bigint PRIMARY KEY, note text CHECK (note = lower(note))) PARTITION BY RANGE (id)",
+        "CREATE TABLE part PARTITION OF events DEFAULT",
+        "CREATE FUNCTION lower_note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        "NEW.note := nullif(lower(NEW.note), ''); RETURN NEW; END $$",
+        f"CREATE TRIGGER lower_note BEFORE INSERT OR UPDATE ON {partition or 'events'} FOR EACH ROW "
+        "EXECUTE FUNCTION lower_note()",
+        "CREATE FUNCTION is_good(text) RETURNS bool IMMUTABLE LANGUAGE sql AS $$ SELECT $1 <> 'bad' $$",
+        "ALTER TABLE events ADD CHECK (is_good(note))",
+        staging=staging,
+    )
+    receipt = await consumer.write({"id": 1, "note": "A"}, {"id": 2, "note": "Bad"}, {"id": 3, "note": "c"})
+    assert (receipt.rows, receipt.dead_letters) == (2, 1)
+    assert await events(rig) == [(1, "a"), (3, "c")]
+
+
+async def test_a_trigger_that_is_made_meanwhile_counts(rig: SinkRig) -> None:
+    consumer = await prepared(rig, CHECKED)
+    await consumer.write({"id": 1, "note": "a"})
+    await rig.run(
+        "CREATE FUNCTION mend() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.note := 'good'; RETURN NEW; END $$",
+        "CREATE TRIGGER mend BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION mend()",
+    )
+    with pytest.raises(SinkUnavailable, match="TableChanged"):
+        await consumer.write({"id": 2, "note": "bad"})
+    again = await start(rig)
+    assert (await again.write({"id": 2, "note": "bad"})).rows == 1
+    assert await events(rig) == [(1, "a"), (2, "good")]
+
+
+async def test_a_check_of_the_whole_row_is_left_to_the_table(rig: SinkRig) -> None:
+    consumer = await prepared(
+        rig,
+        "CREATE TABLE events (id bigint PRIMARY KEY, note text)",
+        "CREATE FUNCTION is_good(events) RETURNS bool IMMUTABLE LANGUAGE sql AS $$ SELECT $1.note <> 'bad' $$",
+        "ALTER TABLE events ADD CHECK (is_good(events))",
+    )
+    receipt = await consumer.write(*({"id": n, "note": "bad" if n == 7 else "a"} for n in range(9)))
+    assert (receipt.rows, receipt.dead_letters) == (8, 1)
+    assert await dead(rig) == [(7, "ConstraintViolation")]
+
+
+@both_ways
 async def test_records_without_a_key_are_dead(rig: SinkRig, staging: Staging) -> None:
     consumer = await prepared(rig, "CREATE TABLE events (id bigint UNIQUE DEFAULT 5, note text)", staging=staging)
     receipt = await consumer.write({"id": None, "note": "a"}, {"note": "b"}, {"id": 1, "note": "c"}, Tombstone(None))

@@ -18,13 +18,16 @@ from forebay_consumer.postgres_sink.rights import check_rights
 class Target:
     """The table and what its definition was when the plan was made.
 
-    fingerprint: changes with any column, CHECK constraint or unique index. oid: the table's. columns: all their names.
+    fingerprint: changes with any column, CHECK constraint, unique index or BEFORE INSERT trigger. oid: the table's.
+    columns: all their names. is_judged_early: whether NOT NULL and CHECK may be asked of rows before they come to the
+    table; False in mode Append, which does not.
     """
 
     plan: TablePlan
     fingerprint: str
     oid: int
     columns: tuple[str, ...]
+    is_judged_early: bool
 
     @property
     def name(self) -> str:
@@ -53,10 +56,17 @@ async def describe_target(session: Session, spec: SinkSpec) -> Target:
     except PlanProblem as problem:
         raise SinkBroken("ColumnUnfilled", f"table {schema}.{name}: {problem}") from problem
     await check_rights(session, table, rows, plan)
+    is_judged_early = False
     if plan.key:
         await _check_key_index(session, table["oid"], plan)
-    columns = tuple(row["name"] for row in rows)
-    return Target(plan=plan, fingerprint=fingerprint, oid=table["oid"], columns=columns)
+        is_judged_early = (await session.fetch(sql_upsert.IS_JUDGED_EARLY, table["oid"]))[0][0]
+    return Target(
+        plan=plan,
+        fingerprint=fingerprint,
+        oid=table["oid"],
+        columns=tuple(row["name"] for row in rows),
+        is_judged_early=is_judged_early,
+    )
 
 
 def _build_column(row: asyncpg.Record) -> CatalogColumn:

@@ -48,7 +48,7 @@ class UpsertWriter:
         left_out = {group.omitted for chunk in batch.chunks for group in chunk.groups if not group.is_delete}
         names = [planned.column.name for planned in plan.columns]
         wanted = {tuple(name for i, name in enumerate(names) if i not in omitted) for omitted in left_out}
-        room = MOST_STAGES - 1 - len(self._stages)
+        room = MOST_STAGES - 1 - len(self._stages) if self._target.is_judged_early else 0
         for columns in sorted(wanted - self._stages.keys())[:room]:
             stage = f"{STAGE_TABLE}{len(self._stages) + 1}"
             await self._session.execute(sql_upsert.build_stage(plan, stage, self._target.columns, columns))
