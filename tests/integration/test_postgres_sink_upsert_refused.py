@@ -257,6 +257,18 @@ async def test_a_check_that_is_dropped_meanwhile_refuses_nothing_any_more(rig: S
     assert (await again.write({"id": 2, "note": "bad"})).rows == 1
 
 
+async def test_a_column_that_goes_away_before_a_stage_is_made_is_a_change_of_the_table(rig: SinkRig) -> None:
+    await rig.run("CREATE TABLE events (id bigint PRIMARY KEY, note text DEFAULT 'new', other text)")
+    pipeline = make_pipeline(columns=("id", "note"), key=("id",))
+    consumer = await start(rig, pipeline=pipeline)
+    await consumer.write({"id": 1, "note": "a"})
+    await rig.run("ALTER TABLE events DROP COLUMN other")
+    with pytest.raises(SinkUnavailable, match="TableChanged"):
+        await consumer.write({"id": 2})
+    again = await start(rig, pipeline=pipeline)
+    assert (await again.write({"id": 2})).rows == 1
+
+
 @both_ways
 async def test_without_its_unique_index_nothing_is_written(rig: SinkRig, staging: Staging) -> None:
     """Straight copies would otherwise write a second row for a key."""

@@ -66,7 +66,7 @@ class Writing:
         loop = asyncio.get_running_loop()
         began = loop.time()
         self.streams = await self._build_streams(())
-        await self.writer.prepare(self.batch)
+        await self._prepare()
         commit_s = await self._attempt_until_written()
         return WriteReceipt(
             next_offsets=dict(self.batch.next_offsets),
@@ -77,6 +77,13 @@ class Writing:
             commit_s=commit_s,
             took_s=loop.time() - began,
         )
+
+    async def _prepare(self) -> None:
+        try:
+            await self.writer.prepare(self.batch)
+        except Refused as refused:
+            await self._blame_changed_definition(refused)
+            raise
 
     async def _attempt_until_written(self) -> float:
         in_pieces = False
@@ -212,14 +219,17 @@ class Writing:
         if symptom.sqlstate is None or self.session.is_closed:
             raise refused
         await self.session.rollback()
-        if symptom.sqlstate.startswith("42"):
-            await self._check_definition()
+        await self._blame_changed_definition(refused)
         if symptom.sqlstate != LOCK_NOT_AVAILABLE:
             raise refused
         hunt = await end_frozen_holders(self.session, self.owner.group, self.owner.topic, None)
         if not hunt.terminated or lock_waits > LOCK_RETRIES:
             message = hunt.obstacle or f"another session holds a lock that {self.target.name} needs: {symptom.message}"
             raise SinkUnavailable("LockedByPredecessor" if hunt.obstacle else "LockTimeout", message) from refused
+
+    async def _blame_changed_definition(self, refused: Refused) -> None:
+        if (refused.symptom.sqlstate or "").startswith("42"):
+            await self._check_definition()
 
     async def _check_definition(self) -> None:
         plan = self.target.plan
