@@ -160,6 +160,7 @@ async def test_a_key_of_several_columns_with_odd_names(rig: SinkRig, staging: St
     ("type_name", "one", "other"),
     [
         ("numeric", b"1.0", b"1.00"),
+        ("numeric(10,2)", b"1.5", b"1.5000"),
         ("char(5)", b'"ab"', b'"ab  "'),
         ("double precision", b"0.0", b"-0.0"),
         ("uuid", b'"6BA7B810-9DAD-11D1-80B4-00C04FD430C8"', b'"6ba7b8109dad11d180b400c04fd430c8"'),

@@ -143,5 +143,8 @@ def _check_uncut(limit: int, text: str) -> None:
 
 
 def _check_unrounded(scale: int, value: Parts | str) -> None:
-    if isinstance(value, Parts) and value.exponent < -scale:
+    if not isinstance(value, Parts) or not value.digits:
+        return
+    zeros = len(value.digits) - len(value.digits.rstrip("0"))
+    if value.exponent + zeros < -scale:
         reject_range(f"the key has more than {scale} decimal places")

@@ -187,6 +187,15 @@ def test_a_key_that_the_table_would_change_is_dead(make: DecoderFactory, target:
     assert letter.reason is Reason.OUT_OF_RANGE
 
 
+@both
+@pytest.mark.parametrize("field", [b"1.500", b'"100.000"', b"0.000", b"15000e-4"])
+def test_zeros_behind_a_keys_decimal_places_do_no_harm(make: DecoderFactory, field: bytes) -> None:
+    target = column("id", "numeric", modifier=((10 << 16) | 2) + 4)
+    table_plan = plan([target, column("note", "text")], sink(key=("id",)))
+    encoded = make(table_plan).decode(chunk([b'{"id":' + field + b"}"], keys=[None]))
+    assert not encoded.dead
+
+
 def test_keys_of_records_are_wanted_in_upsert_mode_only() -> None:
     assert wanted_parts(BY_ID).keys
     assert not wanted_parts(plan(CATALOG)).keys
