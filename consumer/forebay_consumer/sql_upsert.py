@@ -23,9 +23,11 @@ SELECT EXISTS (
       AND ARRAY(SELECT a.attname::text COLLATE "C" FROM generate_series(0, i.indnkeyatts - 1) AS place
                 LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[place] ORDER BY 1)
         = ARRAY(SELECT k COLLATE "C" FROM unnest($2::text[]) k ORDER BY 1)
+      AND NOT EXISTS (SELECT 1 FROM pg_collation l WHERE l.oid = ANY (i.indcollation) AND NOT l.collisdeterministic)
 )
 """
-"""Whether a unique index is over exactly these columns. An expression has the column number 0, which no column has."""
+"""Whether a unique index is over exactly these columns. An expression has the column number 0, which no column has.
+An index may have another collation than its column: it would take "A" for "a", and a deletion of "a" would not."""
 
 IS_JUDGED_EARLY = """
 SELECT NOT EXISTS (

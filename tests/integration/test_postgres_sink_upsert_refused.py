@@ -298,6 +298,11 @@ async def test_without_its_unique_index_nothing_is_written(rig: SinkRig, staging
         pytest.param("CREATE UNIQUE INDEX ON events (id, tenant) WHERE note IS NULL", id="partial"),
         pytest.param("CREATE INDEX ON events (id, tenant)", id="not-unique"),
         pytest.param("ALTER TABLE events ADD UNIQUE (id, tenant) DEFERRABLE", id="deferrable"),
+        pytest.param(
+            "CREATE COLLATION loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false); "
+            "CREATE UNIQUE INDEX ON events (id, tenant COLLATE loose)",
+            id="collation",
+        ),
     ],
 )
 async def test_an_index_that_does_not_do_is_named_with_the_remedy(rig: SinkRig, ddl: str) -> None:
