@@ -315,6 +315,18 @@ async def test_an_index_that_does_not_do_is_named_with_the_remedy(rig: SinkRig, 
     assert (await rig.sink(pipeline).connect()).key == (0, 1)
 
 
+async def test_a_view_is_refused_for_what_it_is(rig: SinkRig) -> None:
+    await rig.run(
+        "CREATE TABLE base (id bigint PRIMARY KEY)",
+        "CREATE VIEW events AS SELECT id FROM base",
+        "CREATE FUNCTION put() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$",
+        "CREATE TRIGGER put INSTEAD OF INSERT ON events FOR EACH ROW EXECUTE FUNCTION put()",
+    )
+    with pytest.raises(SinkBroken, match=r"events is a view, .* name a table") as broken:
+        await rig.sink(make_pipeline(key=("id",))).connect()
+    assert broken.value.reason == "TableNotWritable"
+
+
 async def test_a_key_column_whose_equal_values_differ_is_refused_at_connect(rig: SinkRig) -> None:
     await rig.run(
         "CREATE COLLATION loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false)",

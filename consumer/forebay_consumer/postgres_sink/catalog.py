@@ -49,7 +49,7 @@ async def describe_target(session: Session, spec: SinkSpec) -> Target:
             "create it, or correct the name",
         )
     table = found[0]
-    _check_kind(table, spec.table)
+    _check_kind(table, spec)
     rows = await session.fetch(sql.DESCRIBE_COLUMNS, table["oid"])
     try:
         plan = build_table_plan(spec, schema, name, tuple(_build_column(row) for row in rows))
@@ -84,7 +84,14 @@ def _build_column(row: asyncpg.Record) -> CatalogColumn:
     )
 
 
-def _check_kind(table: asyncpg.Record, name: str) -> None:
+def _check_kind(table: asyncpg.Record, spec: SinkSpec) -> None:
+    name = spec.table
+    if spec.key_columns and table["relkind"] in ("v", "f"):
+        kind = "view" if table["relkind"] == "v" else "foreign table"
+        raise SinkBroken(
+            "TableNotWritable",
+            f"spec.sink.table: {name} is a {kind}, which can have no unique index as mode Upsert needs; name a table",
+        )
     if table["relkind"] == "m":
         raise SinkBroken("TableNotWritable", f"spec.sink.table: {name} is a materialized view; name a table")
     if table["relkind"] == "v" and not table["instead_of"]:
