@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from forebay_consumer.postgres_sink import upsert_writer
 from forebay_consumer.staging import FIRST_HOLD, Staging
 from support.sinks import SinkRig, make_pipeline
 from support.testbed.servers import DatabaseFactory
@@ -262,6 +263,27 @@ async def test_stages_do_not_grow_without_bound(rig: SinkRig) -> None:
     )
     stages = await rig.value("SELECT count(*) FROM pg_class WHERE relname LIKE 'forebay\\_stage%' AND relkind = 'r'")
     assert 0 < stages <= 16
+
+
+async def test_old_stages_are_made_anew_and_an_idle_consumer_holds_none(
+    rig: SinkRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would keep the database from forgetting old transactions, however often it is vacuumed."""
+    stages = "SELECT count(*), max(age(relfrozenxid)) FROM pg_class WHERE relname ~ '^forebay_stage' AND relkind = 'r'"
+    consumer = await prepared(rig)
+    await consumer.write({"id": 1, "note": "a"}, {"id": 2, "note": "a", "state": "b"})
+    await rig.run("DO $$ BEGIN FOR n IN 1..500 LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END $$")
+    await consumer.sink.stored_partitions()
+    assert (await rig.query(stages))[0] >= (3, 500)
+    monkeypatch.setattr(upsert_writer, "STAGE_LIFE_S", 0.0)
+    await consumer.write({"id": 1, "note": "c"}, {"id": 2, "op": "d"})
+    ((count, age),) = await rig.query(stages)
+    assert count == 2
+    assert age < 500
+    await consumer.sink.stored_partitions()
+    assert await rig.query(stages) == [(0, None)]
+    await consumer.write({"id": 1, "note": "d"})
+    assert await events(rig) == [(1, "d")]
 
 
 async def test_more_sets_of_columns_than_stages_in_one_batch_are_written(rig: SinkRig) -> None:

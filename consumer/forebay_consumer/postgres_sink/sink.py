@@ -102,7 +102,10 @@ class PostgresSink:
     async def stored_partitions(self) -> frozenset[int]:
         """See ports.Sink."""
         async with self._ending_on_failure():
-            return await read_stored_partitions(self._live(), self._owner)
+            session = self._live()
+            if self._writer is not None:  # an idle consumer asks this every few seconds, and nothing else
+                await self._writer.rest()
+            return await read_stored_partitions(session, self._owner)
 
     async def initialize(self, offsets: Mapping[int, int], *, first_start: bool) -> None:
         """See ports.Sink."""

@@ -5,6 +5,7 @@ Why so: docs/decisions/0011-upsert.md.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 from forebay_consumer import sql_upsert
@@ -23,6 +24,10 @@ log = logging.getLogger(__name__)
 MOST_STAGES = 16
 """Temporary tables of one connection: every COMMIT empties them all, and each holds locks until then."""
 
+STAGE_LIFE_S = 3600.0
+"""Autovacuum may not freeze temporary tables of other sessions: as long as one lives, the database's oldest transaction
+number stays where it was at its making, and after 2^31 further ones the server accepts no writes."""
+
 OPEN_STAGE = f"{STAGE_TABLE}0"
 """The one for whatever has none of its own. It takes every set of columns and refuses no row, so that the merge does,
 which names no line."""
@@ -35,16 +40,17 @@ class UpsertWriter:
         self.staging = staging
         self._session = session
         self._target = target
-        self._has_open_stage = False
+        self._open_since: float | None = None
         self._stages: dict[tuple[str, ...], str] = {}
         self._filled: set[str] = set()
 
     async def prepare(self, batch: Batch) -> None:
         """See RowWriter. Apart from the transaction, whose end might take the tables away again."""
         plan = self._target.plan
-        if not self._has_open_stage:
+        await self.rest()
+        if self._open_since is None:
             await self._session.execute(sql_upsert.build_open_stage(plan, OPEN_STAGE))
-            self._has_open_stage = True
+            self._open_since = asyncio.get_running_loop().time()
         left_out = {group.omitted for chunk in batch.chunks for group in chunk.groups if not group.is_delete}
         names = [planned.column.name for planned in plan.columns]
         wanted = {tuple(name for i, name in enumerate(names) if i not in omitted) for omitted in left_out}
@@ -53,6 +59,14 @@ class UpsertWriter:
             stage = f"{STAGE_TABLE}{len(self._stages) + 1}"
             await self._session.execute(sql_upsert.build_stage(plan, stage, self._target.columns, columns))
             self._stages[columns] = stage
+
+    async def rest(self) -> None:
+        """See RowWriter: temporary tables that are old are removed, and made anew for the next batch."""
+        if self._open_since is None or asyncio.get_running_loop().time() - self._open_since < STAGE_LIFE_S:
+            return
+        await self._session.execute("; ".join(map(sql_upsert.drop_stage, (OPEN_STAGE, *self._stages.values()))))
+        self._stages.clear()
+        self._open_since = None
 
     def begin(self) -> None:
         """See RowWriter."""

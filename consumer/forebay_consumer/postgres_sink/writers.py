@@ -25,6 +25,9 @@ class RowWriter(Protocol):
     async def prepare(self, batch: Batch) -> None:
         """Make what the batch needs. Called outside of any transaction."""
 
+    async def rest(self) -> None:
+        """Let go of what the database should not hold for long. Called outside of any transaction, also while idle."""
+
     def begin(self) -> None:
         """A transaction has begun; whatever an earlier one left behind is gone."""
 
@@ -44,6 +47,9 @@ class AppendWriter:
 
     async def prepare(self, _batch: Batch) -> None:
         """Nothing is needed."""
+
+    async def rest(self) -> None:
+        """Nothing is held."""
 
     def begin(self) -> None:
         """Nothing is kept from one transaction to the next."""
