@@ -93,7 +93,8 @@ _SYSTEMIC = {
     ),
     "21000": (
         "KeyColumnsUnfit",
-        "keys that differ are equal to the table's index: name other columns in spec.sink.keyColumns",
+        "keys that differ are equal to the table's index (name other columns in spec.sink.keyColumns), or a BEFORE "
+        "trigger writes to other rows of the table (make it an AFTER trigger)",
     ),
     "3F": ("SchemaMissing", "create the schema that spec.sink.table names"),
     "42": ("TableChanged", "make the table fit spec.sink.table and spec.sink.columns"),
@@ -116,6 +117,7 @@ _SYSTEMIC = {
 _DATA = {
     "22": Reason.REJECTED,
     "23": Reason.CONSTRAINT,
+    "27": Reason.REJECTED,
     "44": Reason.CONSTRAINT,
     "P0": Reason.REJECTED,
     "54000": Reason.REJECTED,
@@ -129,7 +131,8 @@ _DATA = {
     "22P05": Reason.NUL_CHARACTER,
     "23502": Reason.NULL_FIELD,
 }
-"""SQLSTATE or class -> reason. P0: raised by a trigger. 54000: the row or its index entry is larger than a page."""
+"""SQLSTATE or class -> reason. P0: raised by a trigger. 54000: the row or its index entry is larger than a page.
+27: a BEFORE trigger has written to a row that the same statement was still to write; each by itself is accepted."""
 
 _ROW_IF_COPY = {"08P01": Reason.WRONG_TYPE, "XX000": Reason.REJECTED}
 """What a type's input function raises when it cannot read a row; without a COPY row they are the server's own trouble.

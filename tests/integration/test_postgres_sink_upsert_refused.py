@@ -142,6 +142,21 @@ async def test_a_deletion_may_wait_for_rows_of_its_batch_but_never_deletes_the_r
     assert await dead(rig) == [(6, "ConstraintViolation")]
 
 
+async def test_rows_that_a_trigger_deletes_with_their_parent_can_be_deleted_in_one_batch(rig: SinkRig) -> None:
+    """In one statement PostgreSQL refuses it, one by one it does not."""
+    consumer = await prepared(
+        rig,
+        "CREATE TABLE events (id bigint PRIMARY KEY, parent bigint)",
+        "CREATE FUNCTION delete_children() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        "DELETE FROM events WHERE parent = OLD.id; RETURN OLD; END $$",
+        "CREATE TRIGGER delete_children BEFORE DELETE ON events FOR EACH ROW EXECUTE FUNCTION delete_children()",
+    )
+    await consumer.write({"id": 1}, {"id": 2, "parent": 1}, {"id": 3, "parent": 1}, {"id": 4})
+    receipt = await consumer.write(Tombstone(2), Tombstone(1), Tombstone(3), {"id": 5, "parent": 4})
+    assert (receipt.rows, receipt.dead_letters) == (1, 0)
+    assert await events(rig, "parent") == [(4, None), (5, 4)]
+
+
 async def test_a_row_that_breaks_a_later_check_can_be_deleted(rig: SinkRig) -> None:
     consumer = await prepared(
         rig,
