@@ -16,18 +16,21 @@ SAVEPOINT = "SAVEPOINT forebay_direct"
 RELEASE_SAVEPOINT = "RELEASE SAVEPOINT forebay_direct"
 ROLLBACK_TO_SAVEPOINT = f"ROLLBACK TO {SAVEPOINT}; {RELEASE_SAVEPOINT}"
 
-HAS_KEY_INDEX = """
-SELECT EXISTS (
-    SELECT 1 FROM pg_index i
-    WHERE i.indrelid = $1 AND i.indisunique AND i.indisvalid AND i.indisready AND i.indimmediate AND i.indpred IS NULL
-      AND ARRAY(SELECT a.attname::text COLLATE "C" FROM generate_series(0, i.indnkeyatts - 1) AS place
-                LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[place] ORDER BY 1)
-        = ARRAY(SELECT k COLLATE "C" FROM unnest($2::text[]) k ORDER BY 1)
-      AND NOT EXISTS (SELECT 1 FROM pg_collation l WHERE l.oid = ANY (i.indcollation) AND NOT l.collisdeterministic)
-)
+KEY_INDEXES = """
+SELECT c.relname::text AS name,
+       i.indimmediate AND NOT EXISTS (
+           SELECT 1 FROM pg_collation l WHERE l.oid = ANY (i.indcollation) AND NOT l.collisdeterministic
+       ) AS is_fit
+FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+WHERE i.indrelid = $1 AND i.indisunique AND i.indisvalid AND i.indisready AND i.indpred IS NULL
+  AND ARRAY(SELECT a.attname::text COLLATE "C" FROM generate_series(0, i.indnkeyatts - 1) AS place
+            LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[place] ORDER BY 1)
+    = ARRAY(SELECT k COLLATE "C" FROM unnest($2::text[]) k ORDER BY 1)
+ORDER BY 1
 """
-"""Whether a unique index is over exactly these columns. An expression has the column number 0, which no column has.
-An index may have another collation than its column: it would take "A" for "a", and a deletion of "a" would not."""
+"""Unique indexes over exactly these columns: INSERT ... ON CONFLICT goes by all of them. An expression has the column
+number 0, which no column has. Not fit: deferrable, which it refuses; and another collation than its column's, by which
+"A" would take the place of "a", and a deletion of "a" delete nothing."""
 
 IS_JUDGED_EARLY = """
 SELECT NOT EXISTS (

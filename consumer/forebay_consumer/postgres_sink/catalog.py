@@ -37,7 +37,7 @@ class Target:
 
 async def describe_target(session: Session, spec: SinkSpec) -> Target:
     """Raises SinkBroken("TableMissing" | "TableNotWritable" | "PermissionDenied" | "ColumnUnfilled" |
-    "KeyIndexMissing"), and Refused.
+    "KeyIndexMissing" | "KeyIndexUnfit"), and Refused.
     """
     schema, name = sql.split_table(spec.table)
     fingerprint = (await session.fetch(sql.FINGERPRINT, schema, name))[0][0]  # first: a later change must not go unseen
@@ -109,11 +109,20 @@ def _check_kind(table: asyncpg.Record, spec: SinkSpec) -> None:
 
 
 async def _check_key_index(session: Session, oid: int, plan: TablePlan) -> None:
-    found = await session.fetch(sql_upsert.HAS_KEY_INDEX, oid, list(plan.key_names))
-    if not found[0][0]:
+    found = await session.fetch(sql_upsert.KEY_INDEXES, oid, list(plan.key_names))
+    columns = ", ".join(plan.key_names)
+    remedy = sql_upsert.build_key_index(plan.schema, plan.table, plan.key_names)
+    unfit = [row["name"] for row in found if not row["is_fit"]]
+    if unfit:
+        more = "" if len(unfit) < len(found) else f", and run as the table's owner: {remedy}"
+        raise SinkBroken(
+            "KeyIndexUnfit",
+            f"spec.sink.keyColumns: table {plan.schema}.{plan.table} has a unique index over exactly {columns} that is "
+            f"deferrable or has a nondeterministic collation: drop {', '.join(unfit)}{more}",
+        )
+    if not found:
         raise SinkBroken(
             "KeyIndexMissing",
             f"spec.sink.keyColumns: table {plan.schema}.{plan.table} has no unique index over exactly "
-            f"{', '.join(plan.key_names)} that is valid, not partial and not deferrable; run as its owner: "
-            f"{sql_upsert.build_key_index(plan.schema, plan.table, plan.key_names)}",
+            f"{columns} that is valid, not partial and not deferrable; run as its owner: {remedy}",
         )
