@@ -1,6 +1,6 @@
 """The floor to compare with: consume, decode, COPY, offsets in the same transaction, commit. Nothing else.
 
-    python -m bench.bare_loop --encoder polars|msgspec --bootstrap H:P --topic T --group G --dsn DSN --members N
+    python -m bench.bare_loop --encoder polars|msgspec --bootstrap H:P --topic T --group G --dsn DSN --members N [...]
 
 No metrics, no dead letters, no fencing, no retries, no types but those of the benchmark's table. Waits for its share of
 the partitions and for the gate (a shared advisory lock) before the first write; ends on SIGTERM.
@@ -14,6 +14,7 @@ import queue
 import threading
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Any, cast
 
 import asyncpg
@@ -41,11 +42,18 @@ class Row(msgspec.Struct, gc=False):
     created_at: datetime
 
 
-def encode_polars(values: list[bytes]) -> bytearray:
-    """NDJSON -> Arrow -> binary COPY."""
-    frame = pl.read_ndjson(b"\n".join(values), schema=STRINGS).with_columns(
-        pl.col("created_at").str.to_datetime("%Y-%m-%dT%H:%M:%S%.fZ", time_unit="us", time_zone="UTC")
-    )
+class TextRow(Row, gc=False):
+    """The same for a table whose created_at is text."""
+
+    created_at: str  # type: ignore[assignment]  # decoded by this class alone
+
+
+MOMENT = pl.col("created_at").str.to_datetime("%Y-%m-%dT%H:%M:%S%.fZ", time_unit="us", time_zone="UTC")
+
+
+def encode_polars(values: list[bytes], columns: list[pl.Expr]) -> bytearray:
+    """NDJSON -> Arrow, with these columns converted -> binary COPY."""
+    frame = pl.read_ndjson(b"\n".join(values), schema=STRINGS).with_columns(columns)
     table: pa.Table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
     encoder = ArrowToPostgresBinaryEncoder(table.schema)
     out = bytearray(encoder.write_header())
@@ -55,9 +63,9 @@ def encode_polars(values: list[bytes]) -> bytearray:
     return out
 
 
-def decode_msgspec(values: list[bytes]) -> list[tuple[Any, ...]]:
+def decode_msgspec(values: list[bytes], row: type[Row]) -> list[tuple[Any, ...]]:
     """Structs -> tuples, which asyncpg encodes."""
-    decode = msgspec.json.Decoder(Row).decode
+    decode = msgspec.json.Decoder(row).decode
     return [msgspec.structs.astuple(decode(value)) for value in values]
 
 
@@ -88,6 +96,13 @@ def join(consumer: Consumer, args: argparse.Namespace, stored: dict[int, int]) -
         consumer.consume(1, 0.1)
 
 
+def choose_encoder(args: argparse.Namespace) -> Callable[[list[bytes]], Any]:
+    """What makes rows of values."""
+    if args.encoder == "polars":
+        return partial(encode_polars, columns=[] if args.text else [MOMENT])
+    return partial(decode_msgspec, row=TextRow if args.text else Row)
+
+
 async def main(args: argparse.Namespace) -> None:
     """Read in a thread, decode in another, write here."""
     connection = await asyncpg.connect(args.dsn)
@@ -111,7 +126,7 @@ async def main(args: argparse.Namespace) -> None:
     work: queue.Queue[Work] = queue.Queue(2)
     stop = threading.Event()
     threading.Thread(target=read, args=(consumer, work, stop, args.rows), daemon=True).start()
-    encode: Callable[[list[bytes]], Any] = encode_polars if args.encoder == "polars" else decode_msgspec
+    encode = choose_encoder(args)
 
     def next_encoded() -> tuple[Any, dict[int, int]]:
         values, offsets = work.get()
@@ -140,6 +155,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--encoder", choices=("polars", "msgspec"), required=True)
     parser.add_argument("--members", type=int, required=True)
     parser.add_argument("--partitions", type=int, required=True)
+    parser.add_argument("--text", action="store_true", help="created_at is text")
     parser.add_argument("--rows", type=int, default=20_000)
     return parser.parse_args()
 

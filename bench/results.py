@@ -22,6 +22,10 @@ RESULTS = ROOT / "bench" / "results"
 PAGES = ROOT / "docs" / "benchmarks"
 PACKAGES = ("asyncpg", "confluent-kafka", "msgspec", "pgpq", "polars", "uvloop")
 
+COLOURS = {"bare": "#9aa5b1", "debezium": "#d97706"}
+"""Of bars in whose name the word is."""
+OWN_COLOUR = "#2563eb"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
@@ -84,22 +88,36 @@ def write_results(
     environment: Mapping[str, object],
     metrics: Mapping[str, Metric],
     made_by: str | None = None,
+    *,
+    more: Mapping[str, object] | None = None,
+    sections: str = "",
+    shown: Mapping[str, Metric] | None = None,
 ) -> Path:
     """Store bench/results/NAME.json, and the page and plot made from it; returns the JSON's path.
 
-    made_by: the module of bench/ that measured, where its name is another.
+    made_by: the module of bench/ that measured, where its name is another. more: further keys of the JSON.
+    sections: of the page, before the table of all metrics. shown: what the plot has; None = every metric.
     """
     RESULTS.mkdir(parents=True, exist_ok=True)
     PAGES.mkdir(parents=True, exist_ok=True)
     body = {"environment": dict(environment), "metrics": {key: metric.to_json() for key, metric in metrics.items()}}
     file = RESULTS / f"{name}.json"
-    file.write_text(json.dumps(body, indent=2) + "\n")
-    (PAGES / f"{name}.svg").write_text(plot(title, metrics))
-    (PAGES / f"{name}.md").write_text(_page(name, made_by or name, title, environment, metrics))
+    draft = file.with_suffix(".tmp")  # an interrupted run must not leave half a file to go on from
+    draft.write_text(json.dumps({**body, **(more or {})}, indent=2) + "\n")
+    draft.replace(file)
+    (PAGES / f"{name}.svg").write_text(plot(title, metrics if shown is None else shown))
+    (PAGES / f"{name}.md").write_text(_page(name, made_by or name, title, environment, metrics, sections))
     return file
 
 
-def _page(name: str, made_by: str, title: str, environment: Mapping[str, object], metrics: Mapping[str, Metric]) -> str:
+def _page(
+    name: str,
+    made_by: str,
+    title: str,
+    environment: Mapping[str, object],
+    metrics: Mapping[str, Metric],
+    sections: str,
+) -> str:
     has_goals = any(m.at_most is not None for m in metrics.values())
     rows = [
         f"| {key} | {_number(m, 'median')} | {_number(m, 'min')} | {_number(m, 'max')} | {len(m.values)} | {m.unit} |"
@@ -112,7 +130,9 @@ def _page(name: str, made_by: str, title: str, environment: Mapping[str, object]
     return (
         f"# {title}\n\nMade by `python -m bench.{made_by}`; the figures are in `bench/results/{name}.json`. "
         "Variants of one run are interleaved: compare them with each other, not with another machine's.\n\n"
-        f"![{title}]({name}.svg)\n\n| metric | median | min | max | n | unit |{goal}\n|---|---|---|---|---|---|{line}\n"
+        f"![{title}]({name}.svg)\n\n"
+        + (f"{sections}\n\n## All figures\n\n" if sections else "")
+        + f"| metric | median | min | max | n | unit |{goal}\n|---|---|---|---|---|---|{line}\n"
         + "\n".join(rows)
         + (f"\n\n## How each was taken\n\n{notes}" if notes else "")
         + f"\n\n## Environment\n\n{facts}\n"
@@ -140,7 +160,7 @@ def plot(title: str, metrics: Mapping[str, Metric]) -> str:
         y += 22
         for key, m in panel.items():
             middle, low, high = statistics.median(m.values) * scale, min(m.values) * scale, max(m.values) * scale
-            colour = "#9aa5b1" if "bare" in key else "#2563eb"
+            colour = next((colour for word, colour in COLOURS.items() if word in key), OWN_COLOUR)
             parts.append(
                 f'<text x="300" y="{y + 12}" text-anchor="end">{key}</text>'
                 f'<rect x="308" y="{y}" width="{middle:.0f}" height="14" fill="{colour}"/>'

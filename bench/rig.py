@@ -6,7 +6,7 @@ import os
 import random
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +72,26 @@ def start_rig() -> Iterator[Rig]:
 
 def preload(bootstrap: str, topic: str, records: int, partitions: int, seed: int = 7) -> None:
     """Make the topic and fill it with payments of about 167 bytes, key = id."""
+    draw = random.Random(seed)
+    encode = msgspec.json.Encoder().encode
+    fill_topic(bootstrap, topic, partitions, ((str(n), encode(draw_payment(n, draw))) for n in range(records)))
+
+
+def draw_payment(number: int, draw: random.Random) -> dict[str, object]:
+    """Return payment `number`: its id, and a moment that follows from it."""
+    return {
+        "id": number,
+        "account": f"ac-{draw.randrange(10**9):09d}",
+        "amount_cents": draw.randrange(10**7),
+        "currency": "EUR",
+        "merchant": f"merchant{draw.randrange(10**8):08d}",
+        "status": "captured",
+        "created_at": f"2026-01-{1 + number % 28:02d}T03:04:05.{number % 1_000_000:06d}Z",
+    }
+
+
+def fill_topic(bootstrap: str, topic: str, partitions: int, records: Iterable[tuple[str, bytes]]) -> None:
+    """Make the topic and fill it with keys and values. Raises RuntimeError when that takes too long."""
     admin = AdminClient({"bootstrap.servers": bootstrap})
     for future in admin.create_topics([NewTopic(topic, partitions, 1)]).values():
         future.result(30)
@@ -84,23 +104,10 @@ def preload(bootstrap: str, topic: str, records: int, partitions: int, seed: int
             "queue.buffering.max.messages": 1_000_000,
         }
     )
-    draw = random.Random(seed)
-    encode = msgspec.json.Encoder().encode
-    for number in range(records):
-        value = encode(
-            {
-                "id": number,
-                "account": f"ac-{draw.randrange(10**9):09d}",
-                "amount_cents": draw.randrange(10**7),
-                "currency": "EUR",
-                "merchant": f"merchant{draw.randrange(10**8):08d}",
-                "status": "captured",
-                "created_at": f"2026-01-{1 + number % 28:02d}T03:04:05.{number % 1_000_000:06d}Z",
-            }
-        )
+    for number, (key, value) in enumerate(records):
         while True:
             try:
-                producer.produce(topic, value, key=str(number))
+                producer.produce(topic, value, key=key)
                 break
             except BufferError:
                 producer.poll(0.1)

@@ -21,7 +21,10 @@ FLUSH_S = 60.0
 
 
 class SteadyLoad:
-    """with SteadyLoad(...) as load: ...; sending ends with the block, when everything is delivered."""
+    """with SteadyLoad(...) as load: ...; sending ends with the block, when everything is delivered.
+
+    A payment's created_at is its record's Kafka timestamp: milliseconds, cut off.
+    """
 
     def __init__(
         self, bootstrap: str, topic: str, *, rate: float, seed: int, ledger: LedgerWriter | None = None
@@ -70,11 +73,16 @@ class SteadyLoad:
                 self._rate, self._asked = self._asked, None
                 began, sent = time.monotonic(), 0
             due = int(self._rate * (time.monotonic() - began)) - sent
-            created_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+            now_ms = time.time_ns() // 10**6
+            created_at = describe_moment(now_ms)
             for _ in range(due):
                 payment = self._stream.next_payment(created_at)
                 self._producer.produce(
-                    self._topic, payment.value, payment.key, on_delivery=partial(self._note, payment.id)
+                    self._topic,
+                    payment.value,
+                    payment.key,
+                    timestamp=now_ms,
+                    on_delivery=partial(self._note, payment.id),
                 )
             if due and not sent:
                 self._stepped_at = time.monotonic()
@@ -92,3 +100,10 @@ class SteadyLoad:
             assert partition is not None, "a delivered record has a place"
             assert offset is not None, "a delivered record has a place"
             self._ledger.add(Entry(partition, int(Poison.NONE), offset, number))
+
+
+def describe_moment(since_1970_ms: int) -> str:
+    """Return a Kafka timestamp as ISO 8601 text, exactly."""
+    seconds, rest_ms = divmod(since_1970_ms, 1000)
+    moment = datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest_ms * 1000)
+    return moment.isoformat(timespec="milliseconds")

@@ -12,20 +12,15 @@ from forebay_cli.local.postgres_server import ConnectionParts
 from bench.peers.connect_jars import ConnectJava
 from bench.peers.connect_worker import ConnectWorker
 
-HEAP_MB = 1024
-
-PAYMENT_SCHEMA = {
-    "type": "struct",
-    "fields": [
-        {"field": "id", "type": "int64"},
-        {"field": "account", "type": "string"},
-        {"field": "amount_cents", "type": "int64"},
-        {"field": "currency", "type": "string"},
-        {"field": "merchant", "type": "string"},
-        {"field": "status", "type": "string"},
-        {"field": "created_at", "type": "string"},
-    ],
-}
+PAYMENT_FIELDS: tuple[dict[str, object], ...] = (
+    {"field": "id", "type": "int64"},
+    {"field": "account", "type": "string"},
+    {"field": "amount_cents", "type": "int64"},
+    {"field": "currency", "type": "string"},
+    {"field": "merchant", "type": "string"},
+    {"field": "status", "type": "string"},
+    {"field": "created_at", "type": "string"},
+)
 """Of the payments' values. created_at stays text: with unnest the sink casts no parameter to a timestamp."""
 
 
@@ -71,8 +66,18 @@ class DebeziumSettings:
     """flush.retry.delay.ms, the default."""
     offset_flush_ms: int = 5000
     """offset.flush.interval.ms of the worker. By default 60000: a crash then repeats a minute of records."""
+    heap_mb: int = 1024
+    """-Xmx of the worker."""
+    optional: frozenset[str] = frozenset()
+    """Fields of the values that the schema lets be null."""
     extra: dict[str, str] = field(default_factory=dict)
     """Further properties of the connector; they win."""
+
+
+def build_schema(optional: frozenset[str]) -> dict[str, object]:
+    """Return the schema of the values as JsonConverter reads it; required is its default."""
+    fields = [{**each, "optional": True} if each["field"] in optional else each for each in PAYMENT_FIELDS]
+    return {"type": "struct", "fields": fields}
 
 
 def build_worker_properties(bootstrap: str, settings: DebeziumSettings) -> dict[str, str]:
@@ -82,7 +87,7 @@ def build_worker_properties(bootstrap: str, settings: DebeziumSettings) -> dict[
         "key.converter": "org.apache.kafka.connect.storage.StringConverter",
         "value.converter": "org.apache.kafka.connect.json.JsonConverter",
         "value.converter.schemas.enable": "true",
-        "value.converter.schema.content": json.dumps(PAYMENT_SCHEMA, separators=(",", ":")),
+        "value.converter.schema.content": json.dumps(build_schema(settings.optional), separators=(",", ":")),
         "offset.flush.interval.ms": str(settings.offset_flush_ms),
     }
 
@@ -144,4 +149,4 @@ def build_worker(
 ) -> ConnectWorker:
     """Return a worker with that connector, not started. folder: must exist. flags: further ones of the JVM."""
     worker = build_worker_properties(bootstrap, settings)
-    return ConnectWorker(connect, folder, worker, connector, heap_mb=HEAP_MB, flags=flags)
+    return ConnectWorker(connect, folder, worker, connector, heap_mb=settings.heap_mb, flags=flags)

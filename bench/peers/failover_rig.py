@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException
-from confluent_kafka.admin import AdminClient
 from forebay_cli.demo.ledger import read_entries
 from forebay_cli.kafka_admin import KafkaAdmin
 from forebay_cli.local.downloads import choose_cache_folder
@@ -29,11 +27,11 @@ from forebay_cli.local.postgres_server import ConnectionParts
 from forebay_cli.local.process import create_guarded_folder
 from forebay_cli.local.server_errors import SqlFailed
 
+from bench.peers.offsets import read_committed
 from bench.peers.sinks import Place
 
 PARTITIONS = 6
 DATABASE = ROLE = "bench"
-ASK_KAFKA_S = 10.0
 PARAMETERS = {**QUICK_PARAMETERS, "track_commit_timestamp": "on"}
 """The audit reads from the rows when they were committed."""
 
@@ -94,13 +92,7 @@ class Field:
 
     def read_committed(self, group: str, topic: str) -> dict[int, int]:
         """Return the group's offsets in Kafka; nothing while Kafka does not say."""
-        client = AdminClient({"bootstrap.servers": self.kafka.bootstrap})
-        future = client.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])[group]
-        try:
-            found = future.result(ASK_KAFKA_S).topic_partitions
-        except KafkaException:
-            return {}
-        return {each.partition: each.offset for each in found if each.topic == topic}
+        return read_committed(self.kafka.bootstrap, group, topic)
 
     def audit(self, table: str, ledger: Path) -> Audit:
         """Compare the table with what was delivered."""

@@ -6,8 +6,10 @@ import json
 import os
 import re
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 from forebay_api.wire import API_VERSION, KIND, Env
@@ -27,6 +29,8 @@ SESSION = {"session.timeout.ms": "10000", "heartbeat.interval.ms": "3000"}
 member stay with it. Connect's default of 45 s would lengthen that fault alone."""
 QUICK_START = ("-XX:TieredStopAtLevel=1",)
 """The JVM compiles quickly rather than well: for faults, where its start counts and its speed does not."""
+
+NOTHING: Mapping[str, object] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,13 +74,13 @@ class Sink(Protocol):
 
 
 class ForebaySink:
-    """One consumer process, with the settings that it has by itself."""
+    """One consumer process, with the settings that it has by itself. sink: more of spec.sink."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, sink: Mapping[str, object] = NOTHING) -> None:
         self._place = place
         self._child: Child | None = None
         self._port_file = place.folder / "port"
-        self._write_settings()
+        write_pipeline(place, self.group, {"group.protocol": "classic", **SESSION}, sink)
 
     @property
     def group(self) -> str:
@@ -91,19 +95,8 @@ class ForebaySink:
 
     def launch(self) -> None:
         """As Sink.launch."""
-        folder = self._place.folder
-        env = {
-            Env.PIPELINE_FILE: folder / "pipeline.json",
-            Env.SINK_SECRET_DIR: folder / "sink",
-            Env.KAFKA_CONFIG_DIR: folder / "kafka",
-            Env.HTTP_HOST: "127.0.0.1",
-            Env.HTTP_PORT: 0,
-            Env.HTTP_PORT_FILE: self._port_file,
-        }
         self._port_file.unlink(missing_ok=True)
-        variables = {**os.environ, **{str(key): str(value) for key, value in env.items()}}
-        command = [sys.executable, "-m", "forebay_consumer"]
-        self._child = start_child(command, folder / "consumer.log", env=variables)
+        self._child = start_consumer(self._place, self._place.folder / "consumer.log", self._port_file)
 
     def is_alive(self) -> bool:
         """As Sink.is_alive."""
@@ -134,22 +127,6 @@ class ForebaySink:
         except (OSError, ValueError):
             return None
         return body if status == 200 else None
-
-    def _write_settings(self) -> None:
-        place = self._place
-        source = {"bootstrapServers": place.bootstrap, "topic": place.topic, "group": self.group}
-        body = {
-            "apiVersion": API_VERSION,
-            "kind": KIND,
-            "metadata": {"namespace": "bench", "name": "failover"},
-            "spec": {
-                "source": {**source, "configSecretRef": {"name": "kafka"}},
-                "sink": {"connectionSecretRef": {"name": "sink"}, "table": f"public.{place.table}"},
-            },
-        }
-        (place.folder / "pipeline.json").write_text(json.dumps(body))
-        _write_folder(place.folder / "sink", place.database.secret)
-        _write_folder(place.folder / "kafka", {"group.protocol": "classic", **SESSION})
 
 
 class DebeziumSink:
@@ -203,7 +180,39 @@ def find_cause(trace: str) -> str:
     return (causes[-1].removeprefix("Caused by: ") if causes else trace.splitlines()[0])[:200]
 
 
-def _write_folder(folder: Path, keys: dict[str, str]) -> None:
+def write_pipeline(place: Place, group: str, kafka: Mapping[str, str], sink: Mapping[str, object] = NOTHING) -> None:
+    """Write what Forebay's consumers of a place are told. kafka: properties of the client. sink: more of spec.sink."""
+    source = {"bootstrapServers": place.bootstrap, "topic": place.topic, "group": group}
+    body = {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "metadata": {"namespace": "bench", "name": "peers"},
+        "spec": {
+            "source": {**source, "configSecretRef": {"name": "kafka"}},
+            "sink": {"connectionSecretRef": {"name": "sink"}, "table": f"public.{place.table}", **sink},
+        },
+    }
+    (place.folder / "pipeline.json").write_text(json.dumps(body))
+    _write_folder(place.folder / "sink", place.database.secret)
+    _write_folder(place.folder / "kafka", kafka)
+
+
+def start_consumer(place: Place, log_file: Path, port_file: Path) -> Child:
+    """Start one of Forebay's consumers, without waiting, after write_pipeline()."""
+    folder = place.folder
+    env = {
+        Env.PIPELINE_FILE: folder / "pipeline.json",
+        Env.SINK_SECRET_DIR: folder / "sink",
+        Env.KAFKA_CONFIG_DIR: folder / "kafka",
+        Env.HTTP_HOST: "127.0.0.1",
+        Env.HTTP_PORT: 0,
+        Env.HTTP_PORT_FILE: port_file,
+    }
+    variables = {**os.environ, **{str(key): str(value) for key, value in env.items()}}
+    return start_child([sys.executable, "-m", "forebay_consumer"], log_file, env=variables)
+
+
+def _write_folder(folder: Path, keys: Mapping[str, str]) -> None:
     folder.mkdir(mode=0o700, exist_ok=True)
     for key, value in keys.items():
         (folder / key).write_text(value)
