@@ -37,6 +37,9 @@ CREATE TABLE payments (
     id bigint, account text, amount_cents bigint, currency text, merchant text, status text, created_at timestamptz
 )"""
 
+encode_payment = msgspec.json.Encoder().encode
+"""A payment's fields -> the record's bytes."""
+
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -73,8 +76,8 @@ def start_rig() -> Iterator[Rig]:
 def preload(bootstrap: str, topic: str, records: int, partitions: int, seed: int = 7) -> None:
     """Make the topic and fill it with payments of about 167 bytes, key = id."""
     draw = random.Random(seed)
-    encode = msgspec.json.Encoder().encode
-    fill_topic(bootstrap, topic, partitions, ((str(n), encode(draw_payment(n, draw))) for n in range(records)))
+    payments = ((str(n), encode_payment(draw_payment(n, draw))) for n in range(records))
+    fill_topic(bootstrap, topic, partitions, payments)
 
 
 def draw_payment(number: int, draw: random.Random) -> dict[str, object]:

@@ -74,10 +74,12 @@ class Sink(Protocol):
 
 
 class ForebaySink:
-    """One consumer process, with the settings that it has by itself. sink: more of spec.sink."""
+    """One consumer process, with the settings that it has by itself."""
 
-    def __init__(self, place: Place, sink: Mapping[str, object] = NOTHING) -> None:
+    def __init__(self, place: Place, sink: Mapping[str, object] = NOTHING, *, group: str | None = None) -> None:
+        """sink: more of spec.sink. group: None = one named after the topic."""
         self._place = place
+        self._group = group or f"forebay.{place.topic}"
         self._child: Child | None = None
         self._port_file = place.folder / "port"
         write_pipeline(place, self.group, {"group.protocol": "classic", **SESSION}, sink)
@@ -85,7 +87,7 @@ class ForebaySink:
     @property
     def group(self) -> str:
         """As Sink.group."""
-        return f"forebay.{self._place.topic}"
+        return self._group
 
     def start(self) -> None:
         """As Sink.start."""
@@ -132,9 +134,12 @@ class ForebaySink:
 class DebeziumSink:
     """One worker of Connect with Debezium's connector."""
 
-    def __init__(self, place: Place, connect: ConnectJava, settings: DebeziumSettings) -> None:
+    def __init__(
+        self, place: Place, connect: ConnectJava, settings: DebeziumSettings, *, name: str | None = None
+    ) -> None:
+        """name: the connector's; None = the topic's."""
         extra = {f"consumer.override.{name}": value for name, value in SESSION.items()}
-        connector = build_connector_properties(place.topic, place.topic, place.table, place.database, settings)
+        connector = build_connector_properties(name or place.topic, place.topic, place.table, place.database, settings)
         self._worker: ConnectWorker = build_worker(
             connect, place.folder, place.bootstrap, {**connector, **extra}, settings, QUICK_START
         )
