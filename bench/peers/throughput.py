@@ -144,7 +144,7 @@ def run(wishes: Wishes, size: Size, *, add: bool) -> None:
         environment = {**describe_run(rig, connect, size), "load_average_before": round(load_average, 1)}
         trials: list[Trial] = []
         if stored is not None:
-            environment, trials = stored
+            environment, trials = join_environments(stored[0], environment), stored[1]
         for variant in choose_warm_ups(jobs, goes_on=stored is not None):
             print(f"warm-up {variant.name}: {describe_figures(runs.drain(variant, 'warm-up'))}", flush=True)
         for job in jobs:
@@ -168,6 +168,15 @@ def require_same_size(environment: Mapping[str, object], size: Size) -> None:
     other = {key: environment.get(key) for key, value in size.facts.items() if environment.get(key) != value}
     if other:
         raise ValueError(f"the stored trials were made with {other}; ask for the same, or leave --add out")
+
+
+def join_environments(stored: Mapping[str, object], now: Mapping[str, object]) -> dict[str, object]:
+    """Return the stored one with what differs now added: trials of other code or another day are not one run."""
+    joined = dict(stored)
+    for key in ("commit", "date"):
+        known = str(stored[key]).split(", ")
+        joined[key] = ", ".join(dict.fromkeys([*known, str(now[key])]))
+    return joined
 
 
 def describe_run(rig: Rig, connect: ConnectJava, size: Size) -> dict[str, object]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bench.peers.attendant import NOTICE_S
 from bench.peers.mishap_trial import MOST_RESTARTS, POISON_RECORDS
 from bench.peers.runners import HEAP_MB
-from bench.peers.sinks import SESSION
+from bench.peers.sinks import QUICK_START, SESSION
 from bench.steady_load import LINGER_MS
 
 NOTES = (
@@ -36,6 +36,7 @@ NOTES = (
     f"{NOTICE_S:.0f} s later; after {MOST_RESTARTS} restarts without getting past the record it is said to stay "
     "stopped. Rows lost are good records without a row at that moment; those of a stopped sink come once somebody has "
     "removed the record or given it up.",
+    f"Where there is a mishap, the worker's JVM runs with `{' '.join(QUICK_START)}`: a quick start matters there.",
     "kill -9: at the moment when a quarter of the rows was seen; a supervisor starts the process again. Members of a "
     f"classic group with {', '.join(f'`{key}={value}`' for key, value in SESSION.items())}, Debezium's offsets "
     "committed every 5 s instead of every minute, so that a crash repeats less. Rows lost are records without a row "

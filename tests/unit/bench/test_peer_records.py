@@ -12,7 +12,7 @@ from bench.peers.keys import draw_repeats, expect_new, expect_repeats
 from bench.peers.mishap_trial import poison_records
 from bench.peers.poison import Poison, encode_poison
 from bench.peers.runners import choose_settings
-from bench.peers.throughput import repeat_keys
+from bench.peers.throughput import join_environments, repeat_keys
 from bench.peers.variants import Engine, Task, Variant
 from bench.rig import draw_payment, encode_payment
 from bench.steady_load import describe_moment
@@ -80,3 +80,12 @@ def test_debezium_reduces_its_batches_only_where_keys_repeat() -> None:
 def test_moment_of_a_record_keeps_every_millisecond() -> None:
     assert describe_moment(1_700_000_000_001) == "2023-11-14T22:13:20.001+00:00"
     assert describe_moment(1_700_000_000_999) == "2023-11-14T22:13:20.999+00:00"
+
+
+def test_environment_of_a_run_that_went_on_names_every_commit_once() -> None:
+    stored: dict[str, object] = {"commit": "a1", "date": "2026-01-01", "cpus": 2}
+
+    joined = join_environments(stored, {"commit": "b2", "date": "2026-01-01", "cpus": 4})
+
+    assert joined == {"commit": "a1, b2", "date": "2026-01-01", "cpus": 2}
+    assert join_environments(joined, {"commit": "a1", "date": "2026-01-01"})["commit"] == "a1, b2"
