@@ -12,7 +12,7 @@ ASK_KAFKA_S = 10.0
 
 def read_committed(bootstrap: str, group: str, topic: str) -> dict[int, int]:
     """Return the group's offsets in Kafka; nothing while Kafka does not say."""
-    client = AdminClient({"bootstrap.servers": bootstrap})
+    client = AdminClient({"bootstrap.servers": bootstrap, "log_level": 2})  # many of them in a row: no chatter
     future = client.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])[group]
     try:
         found = future.result(ASK_KAFKA_S).topic_partitions

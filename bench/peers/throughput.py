@@ -222,7 +222,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--kill-repeats", type=int, default=3)
     parser.add_argument("--rate", type=int, default=5000, help="of the even load, records/s")
     parser.add_argument("--seconds", type=float, default=60.0, help="of the even load, counted")
-    parser.add_argument("--warm-up", type=float, default=15.0, help="seconds of the even load before that")
+    parser.add_argument("--warm-up", type=float, default=15.0, help="of the even load before that, from the first row")
     parser.add_argument("--batch-sizes", nargs="+", type=int, default=[DEBEZIUM_BATCH], help="of Debezium, for drains")
     parser.add_argument("--kinds", nargs="+", type=Kind, default=list(Kind), help=" ".join(Kind))
     parser.add_argument("--only", nargs="+", default=[], help="beginnings of variants' names, as in forebay-append")

@@ -29,8 +29,8 @@ NOTES = (
     "Repeated keys: half of the records, by chance, repeat a key that came before, drawn evenly from all of them.",
     "Latency: from the record's Kafka timestamp to the commit timestamp of its row. The timestamp has milliseconds, "
     f"cut off, so that an age may be up to 1 ms too long; up to {LINGER_MS} ms of it are the producer's wait for a "
-    "batch. The commit timestamp is taken just before the commit is flushed to disk. Percentiles are ages that "
-    "occurred.",
+    "batch. Counting begins some seconds after the first row. The commit timestamp is taken just before the commit is "
+    "flushed to disk. Percentiles are ages that occurred.",
     f"Poison: {POISON_RECORDS:,} records, the one in the middle bad; `merchant` is NOT NULL in the table. Stopped: the "
     "task is FAILED, and Connect leaves it so. An attentive person restarts it "
     f"{NOTICE_S:.0f} s later; after {MOST_RESTARTS} restarts without getting past the record it is said to stay "

@@ -85,11 +85,11 @@ LISTS = {Kind.DRAIN: list_drains, Kind.STEADY: list_steady, Kind.POISON: list_po
 def plan_jobs(wishes: Wishes) -> tuple[Job, ...]:
     """Return all trials in order: kind by kind, and within a kind A B C A B C, so that noise hits all alike.
 
-    Raises ValueError when a word of `only` fits no variant of the kinds.
+    Raises ValueError when a word of `only` fits no variant of any kind.
     """
     listed = {kind: LISTS[kind](wishes.batch_sizes) for kind in wishes.kinds}
     chosen = {kind: choose_variants(variants, wishes.only) for kind, variants in listed.items()}
-    names = sorted({variant.name for variants in listed.values() for variant in variants})
+    names = sorted(list_variants(wishes.batch_sizes))
     for word in wishes.only:
         if not any(name.startswith(word) for name in names):
             raise ValueError(f"--only {word} fits none of {', '.join(names)}")
