@@ -14,6 +14,7 @@ import asyncpg
 
 from bench.peers.connect_jars import ConnectJava
 from bench.peers.keys import Expected
+from bench.peers.offsets import Offsets
 from bench.peers.runners import GATES, Runner, build_runner, read_logs
 from bench.peers.sinks import Place
 from bench.peers.variants import Engine, Variant
@@ -45,6 +46,7 @@ class Bench:
 
     rig: Rig
     connect: ConnectJava
+    offsets: Offsets
 
     def make_place(self, topic: str, name: str) -> Place:
         """Return a place with a folder of its own."""

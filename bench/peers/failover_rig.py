@@ -27,7 +27,7 @@ from forebay_cli.local.postgres_server import ConnectionParts
 from forebay_cli.local.process import create_guarded_folder
 from forebay_cli.local.server_errors import SqlFailed
 
-from bench.peers.offsets import read_committed
+from bench.peers.offsets import Offsets
 from bench.peers.sinks import Place
 
 PARTITIONS = 6
@@ -67,6 +67,7 @@ class Field:
     faults: HaFaults
     folder: Path
     database: ConnectionParts
+    offsets: Offsets
 
     def make_place(self, name: str, *, with_key: bool) -> Place:
         """Make a topic and an empty table for one trial."""
@@ -92,7 +93,7 @@ class Field:
 
     def read_committed(self, group: str, topic: str) -> dict[int, int]:
         """Return the group's offsets in Kafka; nothing while Kafka does not say."""
-        return read_committed(self.kafka.bootstrap, group, topic)
+        return self.offsets.read_committed(group, topic)
 
     def audit(self, table: str, ledger: Path) -> Audit:
         """Compare the table with what was delivered."""
@@ -115,7 +116,9 @@ def open_field() -> Iterator[Field]:
             database = ConnectionParts(
                 host=LOOPBACK, port=cluster.primary_port, dbname=DATABASE, user=ROLE, password=password
             )
-            yield Field(kafka=kafka, cluster=cluster, faults=HaFaults(cluster), folder=folder, database=database)
+            offsets = Offsets(kafka.bootstrap)
+            faults = HaFaults(cluster)
+            yield Field(kafka=kafka, cluster=cluster, faults=faults, folder=folder, database=database, offsets=offsets)
     finally:
         kafka.kill()
         shutil.rmtree(folder, ignore_errors=True)

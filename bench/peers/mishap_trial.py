@@ -10,7 +10,6 @@ from forebay_cli.local.deadlines import wait_until
 
 from bench.peers.attendant import Attendant, Care
 from bench.peers.drain_trial import CREATE, Bench, TrialFailed
-from bench.peers.offsets import count_records, has_drained
 from bench.peers.poison import Poison, encode_poison
 from bench.peers.runners import UPSERT, choose_settings, read_logs
 from bench.peers.sinks import NOTHING, DebeziumSink, ForebaySink, Place, Sink
@@ -88,7 +87,7 @@ def measure_poison(bench: Bench, variant: Variant, poison: Poison, name: str) ->
     try:
         sink.start()
         with Attendant(sink) as attendant:
-            settled = _settle(sink, place, attendant)
+            settled = _settle(bench, sink, place, attendant)
         return _judge(bench, variant, place, POISON_RECORDS, POISON_RECORDS // 2, settled, attendant.report())
     finally:
         sink.kill()
@@ -106,7 +105,7 @@ def measure_kill(bench: Bench, variant: Variant, topic: str, records: int, name:
         with Attendant(sink) as attendant:
             sink.kill()
             rows = _count_rows(bench, place)
-            settled = _settle(sink, place, attendant)
+            settled = _settle(bench, sink, place, attendant)
         if rows >= records:
             raise TrialFailed(f"{name}: everything was written before the kill; take more records")
         found = _judge(bench, variant, place, records, NOBODY, settled, attendant.report())
@@ -139,15 +138,15 @@ def _letters_of(place: Place) -> str:
     return f"{place.topic}-letters"
 
 
-def _settle(sink: Sink, place: Place, attendant: Attendant) -> bool:
+def _settle(bench: Bench, sink: Sink, place: Place, attendant: Attendant) -> bool:
     """Wait until every record was dealt with (True), or until restarts do not help (False)."""
 
     def has_ended() -> bool:
         stays = len(attendant.report().stops) > MOST_RESTARTS
-        return stays or has_drained(place.bootstrap, sink.group, place.topic)
+        return stays or bench.offsets.has_drained(sink.group, place.topic)
 
     wait_until(has_ended, SETTLE_S, LOOK_EVERY_S * 5)
-    return has_drained(place.bootstrap, sink.group, place.topic)
+    return bench.offsets.has_drained(sink.group, place.topic)
 
 
 def _count_rows(bench: Bench, place: Place) -> int:
@@ -162,7 +161,7 @@ def _judge(bench: Bench, variant: Variant, place: Place, records: int, bad: int,
     if variant.engine is Engine.FOREBAY:
         letters = int(bench.rig.postgres.run_sql(_LETTERS.format(topic=place.topic)))
     else:
-        letters = count_records(place.bootstrap, _letters_of(place)) if variant.dead_letters else 0
+        letters = bench.offsets.count_records(_letters_of(place)) if variant.dead_letters else 0
     return Findings(
         lost=good - int(ids),
         twice=int(rows) - int(ids),

@@ -29,6 +29,7 @@ from bench.peers.debezium import describe_settings
 from bench.peers.drain_trial import Bench, TrialFailed, measure_drain
 from bench.peers.keys import draw_repeats, expect_new, expect_repeats
 from bench.peers.mishap_trial import Findings, measure_kill, measure_poison
+from bench.peers.offsets import Offsets
 from bench.peers.poison import Poison
 from bench.peers.runners import HEAP_MB, choose_settings
 from bench.peers.steady_trial import Pace, measure_steady
@@ -140,7 +141,7 @@ def run(wishes: Wishes, size: Size, *, add: bool) -> None:
     connect = find_connect(choose_cache_folder(os.environ))
     load_average = os.getloadavg()[0]
     with start_rig() as rig:
-        runs = Runs(Bench(rig=rig, connect=connect), size)
+        runs = Runs(Bench(rig=rig, connect=connect, offsets=Offsets(rig.kafka.bootstrap)), size)
         environment = {**describe_run(rig, connect, size), "load_average_before": round(load_average, 1)}
         trials: list[Trial] = []
         if stored is not None:
