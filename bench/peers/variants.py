@@ -109,8 +109,11 @@ def list_killed(batch_sizes: Sequence[int]) -> tuple[Variant, ...]:
 
 
 def choose_variants(variants: Iterable[Variant], only: Sequence[str]) -> tuple[Variant, ...]:
-    """Return those whose names begin with one of the words, all of them where there is no word."""
-    return tuple(v for v in variants if not only or any(v.name.startswith(word) for word in only))
+    """Return those whose names are one of the words, or begin with one that is no name; all where there is no word."""
+    variants = tuple(variants)
+    names = {variant.name for variant in variants}
+    beginnings = tuple(word for word in only if word not in names)
+    return tuple(v for v in variants if not only or v.name in only or v.name.startswith(beginnings))
 
 
 def find_unknown_mode(variants: Iterable[Variant], modes: Iterable[str]) -> str | None:

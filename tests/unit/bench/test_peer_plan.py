@@ -59,6 +59,12 @@ def test_only_keeps_names_that_begin_so() -> None:
     assert names == {"forebay-append-1", "forebay-append-2", "debezium-upsert-2-b3000"}
 
 
+def test_only_keeps_one_variant_by_its_whole_name() -> None:
+    jobs = plan_jobs(wish(Kind.POISON, only=("debezium-append-1-b3000",)))
+
+    assert {job.variant.name for job in jobs} == {"debezium-append-1-b3000"}
+
+
 def test_word_that_fits_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="--only forbay fits none of"):
         plan_jobs(wish(only=("forbay",)))
