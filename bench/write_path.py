@@ -150,7 +150,7 @@ def shares_of(admin: AdminClient, group: str) -> list[int] | None:
     """Partitions of each member; None while the group is not stable or its coordinator not loaded."""
     try:
         described = admin.describe_consumer_groups([group])[group].result(10)
-    except KafkaException:
+    except (KafkaException, TimeoutError):
         return None
     if described.state is not ConsumerGroupState.STABLE:
         return None
