@@ -34,8 +34,8 @@ NOTES = (
     f"Poison: {POISON_RECORDS:,} records, the one in the middle bad; `merchant` is NOT NULL in the table. Stopped: the "
     "task is FAILED, and Connect leaves it so. An attentive person restarts it "
     f"{NOTICE_S:.0f} s later; after {MOST_RESTARTS} restarts without getting past the record it is said to stay "
-    "stopped. Rows lost are good records without a row at that moment; those of a stopped sink come once somebody has "
-    "removed the record or given it up.",
+    "stopped. Records not written are good ones without a row at that moment; those of a stopped sink come once "
+    "somebody has removed the bad one or given it up.",
     f"Where there is a mishap, the worker's JVM runs with `{' '.join(QUICK_START)}`: a quick start matters there.",
     "kill -9: at the moment when a quarter of the rows was seen; a supervisor starts the process again. Members of a "
     f"classic group with {', '.join(f'`{key}={value}`' for key, value in SESSION.items())}, Debezium's offsets "

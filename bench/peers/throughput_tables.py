@@ -91,7 +91,7 @@ def _build_poison(trials: Sequence[Trial], variants: Mapping[str, Variant]) -> s
     own = [trial for trial in trials if trial.kind == Kind.POISON]
     if not own:
         return ""
-    heads = ["the record", "sink", "good rows lost", "good rows twice", "the record itself", "the sink", "n"]
+    heads = ["the record", "sink", "good records not written", "written twice", "the record itself", "the sink", "n"]
     rows = []
     for case in dict.fromkeys(trial.case for trial in own):
         for name, variant in variants.items():
