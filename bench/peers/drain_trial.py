@@ -85,13 +85,14 @@ async def measure_drain(
             before = CpuMeter.read(bench.rig, runner)
             opened_at = await connection.fetchval("SELECT clock_timestamp()")
         after = await wait_written(bench.rig, connection, runner, expected, records / SLOWEST)
-        seconds = await read_seconds_to_last_commit(connection, opened_at)
+        first_s, last_s = await read_commits(connection, opened_at)
         sink_s, postgres_s = after.sink_s - before.sink_s, after.postgres_s - before.postgres_s
         return {
-            "rows_per_second": records / seconds,
+            "rows_per_second": records / last_s,
             "rows_per_cpu_second": records / (sink_s + postgres_s),
             "sink_cpu_seconds": sink_s,
             "postgres_cpu_seconds": postgres_s,
+            "seconds_to_first_commit": first_s,
             "peak_memory_mb": sum(peak_memory_mb(pid) for pid in runner.pids()),
         }
     except (TrialFailed, TimeoutError) as error:
@@ -154,11 +155,12 @@ async def is_complete(connection: asyncpg.Connection[Any], expected: Expected) -
     return rows == expected.rows and expected.amounts in (None, amounts)
 
 
-async def read_seconds_to_last_commit(connection: asyncpg.Connection[Any], since: datetime) -> float:
-    """Return the seconds from a moment to the last commit that is in the table."""
-    seconds = await connection.fetchval(
-        "SELECT extract(epoch FROM max(pg_xact_commit_timestamp(xmin)) - $1) "
-        f"FROM (SELECT xmin FROM {TABLE} GROUP BY xmin) AS transactions",
+async def read_commits(connection: asyncpg.Connection[Any], since: datetime) -> tuple[float, float]:
+    """Return the seconds from a moment to the first and to the last commit that have rows in the table."""
+    row = await connection.fetchrow(
+        "SELECT extract(epoch FROM min(at) - $1)::float8, extract(epoch FROM max(at) - $1)::float8 "
+        f"FROM (SELECT pg_xact_commit_timestamp(xmin) AS at FROM {TABLE} GROUP BY xmin) AS transactions",
         since,
     )
-    return float(seconds)
+    assert row is not None
+    return row[0], row[1]

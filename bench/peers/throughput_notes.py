@@ -16,7 +16,9 @@ NOTES = (
     "A drain begins when the gate opens: processes run and have their partitions, and none may write until a lock is "
     "given up. Start-up of Java is outside, the warm-up of its compiler inside. It ends with the last commit, by "
     "commit timestamps. Rows are counted in the table, together with the sum of their ids; with repeated keys also the "
-    "sum of the amounts, which is right only when the last change of each key won.",
+    "sum of the amounts, which is right only when the last change of each key won. When the gate opens Debezium has "
+    "its first batch ready, while Forebay has yet to claim its partitions and to fetch, and the bare loop to fetch: "
+    "the time to the first commit is in the table, and inside rows/s.",
     "CPU: user and system seconds of the sink's processes and of PostgreSQL from the gate's opening until everything "
     "is written and the log has been quiet for a moment; the broker's is not counted. Memory: the sum of the peaks "
     "(resident set) of the sink's processes.",

@@ -20,6 +20,7 @@ DRAIN_COLUMNS = {
     "rows_per_cpu_second": "rows per CPU-second",
     "sink_cpu_seconds": "sink CPU s",
     "postgres_cpu_seconds": "PostgreSQL CPU s",
+    "seconds_to_first_commit": "first commit after s",
     "peak_memory_mb": "memory MB",
 }
 RATIOS = ("rows_per_second", "rows_per_cpu_second")

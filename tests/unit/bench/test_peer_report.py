@@ -35,6 +35,7 @@ def drain(variant: str, rate: float, per_cpu: float = 100.0, turn: int = 0) -> T
         "rows_per_cpu_second": per_cpu,
         "sink_cpu_seconds": 1.0,
         "postgres_cpu_seconds": 1.0,
+        "seconds_to_first_commit": 0.5,
         "peak_memory_mb": 50.0,
     }
     return Trial(kind=Kind.DRAIN.value, variant=variant, turn=turn, figures=figures)
