@@ -98,7 +98,8 @@ class CopyStream:
         spans: list[Span] = []
         start = 0
         for row in rows:
-            spans += self.cut(start, row).spans
+            if start < row:  # few rows may be left of many
+                spans += self.cut(start, row).spans
             start = row + 1
         spans += self.cut(start, self.rows).spans
         return replace(self, spans=tuple(spans))

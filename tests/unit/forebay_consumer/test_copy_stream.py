@@ -74,6 +74,20 @@ def test_cutting_gives_exactly_those_rows(sizes: list[int], data: st.DataObject)
     assert sent(stream.without(sorted(removed))) == b"".join(map(encode_row, kept))
 
 
+def test_leaving_out_nearly_all_rows_costs_few_cuts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mode Upsert does so for every refused record of a key, with all rows of the batch that were tried before."""
+    stream = stream_of([(n, "a") for n in range(100)])
+    cut, cuts = CopyStream.cut, []
+
+    def counted(self: CopyStream, first: int, end: int) -> CopyStream:
+        cuts.append((first, end))
+        return cut(self, first, end)
+
+    monkeypatch.setattr(CopyStream, "cut", counted)
+    assert sent(stream.without([n for n in range(100) if n != 40])) == encode_row((40, "a"))
+    assert cuts == [(40, 41), (100, 100)]
+
+
 def test_a_row_is_traced_back_to_its_record() -> None:
     stream = stream_of([(1, "a"), (2, "b")], [(3, "c"), (4, "d")]).without([1])
     letter = stream.dead_letter(2, Reason.CONSTRAINT, "why", None)
