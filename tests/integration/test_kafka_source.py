@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from forebay_cli.local.kafka_server import KafkaServer
 from forebay_cli.local.kafka_settings import KafkaOptions
+from forebay_consumer.kafka_source import worker
 from forebay_consumer.native import PackedBytes
 from forebay_consumer.native.library import LIBRARY
 from forebay_consumer.ports import Revoked
@@ -137,6 +138,32 @@ async def test_a_full_buffer_keeps_the_membership_and_loses_nothing(
     assert not any(isinstance(event, Revoked) for event in reader.events)
 
 
+@pytest.mark.parametrize("way", ["native", "python"])
+async def test_records_without_a_byte_fill_the_buffer_too(
+    kafka: KafkaServer, make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """They once counted nothing: read without bound while nothing was written, and a record a poll at last."""
+    if way == "python":
+        monkeypatch.setattr(worker, "make_native_intake", lambda *_: None)
+    world = make_world(kafka, 1)
+    await world.produce(0, *[b""] * 20_000)
+    reader = SourceReader(world.make_source(buffer_bytes=400_000), releases=False)
+    await reader.source.start()
+    await reader.until_owned({0})
+    await reader.begin(1, p0=0)
+    await reader.until_read(0, 1, 1)
+    await reader.until_quiet(1.0)
+    assert len(reader.offsets(0, 1)) < 10_000
+    released = 0
+    while len(reader.offsets(0, 1)) < 20_000:
+        held = reader.size_bytes()
+        reader.source.release(held - released)
+        released = held
+        await reader.until_event()
+    assert reader.offsets(0, 1) == list(range(20_000))
+    assert len(reader.events) < 2_000
+
+
 async def test_an_unreachable_broker_is_trouble_until_it_is_back(
     own_kafka: KafkaFactory, make_world: MakeWorld
 ) -> None:
@@ -223,7 +250,7 @@ async def test_values_stay_packed_until_somebody_asks_for_one(kafka: KafkaServer
 
     assert all(isinstance(chunk.values, PackedBytes) for chunks in reader.chunks.values() for chunk in chunks)
     assert [value for chunk in reader.chunks[0] for value in chunk.values] == [b"a", b"", b"c"]
-    assert sum(chunk.size_bytes for chunk in reader.chunks[0]) == 2
+    assert sum(chunk.size_bytes for chunk in reader.chunks[0]) == 3
     assert all(chunk.first_timestamp_ms is not None for chunk in reader.chunks[0])
 
 

@@ -16,6 +16,9 @@ NO_TIMESTAMP = 0
 
 NO_TIME_MS = -1
 
+LEAST_RECORD_BYTES = 1
+"""What a record counts at least: those without a byte fill memory too, and the budget must see them pile up."""
+
 HEADER_OVERHEAD_BYTES = 200
 """What one header costs in Python beyond its content: a tuple, a name, a value."""
 
@@ -72,7 +75,7 @@ def _chunk(partition: int, claim_id: int, messages: Sequence[Message], wanted: W
         timestamps_ms=list(map(_timestamp_ms, messages)) if wanted.timestamps else None,
         headers=headers,
         first_timestamp_ms=_timestamp_ms(messages[0]),
-        size_bytes=size_bytes,
+        size_bytes=max(size_bytes, LEAST_RECORD_BYTES * len(messages)),
     )
 
 

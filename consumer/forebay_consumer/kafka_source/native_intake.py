@@ -13,7 +13,12 @@ from importlib.metadata import version
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 
-from forebay_consumer.kafka_source.chunks import HEADER_OVERHEAD_BYTES, Failure, split_messages
+from forebay_consumer.kafka_source.chunks import (
+    HEADER_OVERHEAD_BYTES,
+    LEAST_RECORD_BYTES,
+    Failure,
+    split_messages,
+)
 from forebay_consumer.native import (
     Client,
     FailureView,
@@ -150,7 +155,7 @@ def _chunk(run: Run, claim_id: int, wanted: Wanted) -> RawChunk:
         timestamps_ms=timestamps,
         headers=headers,
         first_timestamp_ms=_timestamp(view.first_timestamp),
-        size_bytes=size_bytes,
+        size_bytes=max(size_bytes, LEAST_RECORD_BYTES * view.offsets.length),
     )
 
 

@@ -43,3 +43,8 @@ def test_a_timestamp_before_1970_is_kept() -> None:
 )
 def test_all_that_is_kept_counts_in_the_budget(wanted: Wanted, size_bytes: int) -> None:
     assert read_chunk(build_message(), wanted).size_bytes == size_bytes
+
+
+@pytest.mark.parametrize("value", [None, b""])
+def test_a_record_without_a_byte_counts_in_the_budget(value: bytes | None) -> None:
+    assert read_chunk(build_message(value=value), Wanted()).size_bytes == 1
