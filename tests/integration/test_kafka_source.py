@@ -182,6 +182,28 @@ async def test_an_unreachable_broker_is_trouble_until_it_is_back(
 
 
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
+async def test_a_deleted_topic_is_trouble_until_it_is_made_anew(
+    kafka: KafkaServer, make_world: MakeWorld, make_folder: MakeFolder, protocol: str
+) -> None:
+    world = make_world(kafka, 2)
+    reader = SourceReader(world.make_source(config_dir=make_folder(group_protocol=protocol)))
+    await reader.source.start()
+    await reader.until_owned({0, 1})
+    await reader.begin(1, p0=0, p1=0)
+    await world.produce(0, b"a")
+    await reader.until_read(0, 1, 1)
+    await world.delete()
+    await reader.until(lambda: not reader.assigned and reader.trouble is not None)
+    assert "does not exist" in reader.troubles[-1]
+    await world.create()
+    await reader.until(lambda: reader.trouble is None and reader.assigned == {0, 1})
+    await world.produce(1, b"b", b"c")
+    await reader.begin(2, p0=0, p1=0)
+    await reader.until_read(1, 2, 2)
+    assert (reader.offsets(0, 2), reader.offsets(1, 2)) == ([], [0, 1])
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
 async def test_a_killed_broker_is_read_on_after_its_restart(
     own_kafka: KafkaFactory, make_world: MakeWorld, make_folder: MakeFolder, protocol: str
 ) -> None:

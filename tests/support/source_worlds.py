@@ -111,6 +111,11 @@ class KafkaWorld:
         """As World.create."""
         await asyncio.to_thread(create_topic, self.spec.bootstrap_servers, self.spec.topic, self._partitions)
 
+    async def delete(self) -> None:
+        """Delete the topic."""
+        await asyncio.to_thread(self.admin.delete_topics([self.spec.topic])[self.spec.topic].result, ANSWER_S)
+        self._producer = None  # it would go on with what it knew of the topic
+
     async def committed(self, partition: int) -> int | None:
         """As World.committed."""
         group, top = self.spec.group, TopicPartition(self.spec.topic, partition)

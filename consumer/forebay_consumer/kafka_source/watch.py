@@ -69,8 +69,18 @@ class Watch:
             self.report(trouble)
 
     def on_success(self) -> None:
-        """Records or an assignment came: everything works."""
+        """Records or partitions came: everything works."""
         self._clear()
+
+    def on_nothing_assigned(self) -> None:
+        """A member like any other, without work: others have it all, or there is no topic. The group works."""
+        if self.kind is TroubleKind.GROUP:
+            self._clear()
+        self._suspicious = True
+
+    def on_revoked(self) -> None:
+        """Partitions went: to another member, or with the topic, of which the new group protocol says nothing."""
+        self._suspicious = True
 
     def step(self, now: float) -> None:
         """Ask, or take the answer. Never waits."""

@@ -32,7 +32,7 @@ from forebay_consumer.kafka_source.native_intake import make_native_intake
 from forebay_consumer.kafka_source.session import Session
 from forebay_consumer.kafka_source.trouble import Trouble, TroubleKind, is_protocol_refused
 from forebay_consumer.kafka_source.watch import Watch
-from forebay_consumer.ports import Assigned, Records, SourceEvent, Wanted
+from forebay_consumer.ports import Assigned, Records, Revoked, SourceEvent, Wanted
 
 POLL_RECORDS = 1500
 """Most records of one poll of PythonIntake: consume() builds their objects without letting the event loop run, 1 ms."""
@@ -277,10 +277,15 @@ class Worker:
     # ---- small things
 
     def _post(self, event: SourceEvent) -> None:
-        if isinstance(event, Assigned | Records):
-            self._watch.on_success()
-        if not isinstance(event, Assigned) or event.partitions:
-            self._mailbox.post(event)
+        match event:
+            case Assigned(partitions=()):
+                self._watch.on_nothing_assigned()
+                return
+            case Assigned() | Records():
+                self._watch.on_success()
+            case Revoked():
+                self._watch.on_revoked()
+        self._mailbox.post(event)
 
     def _on_commit(self, error: KafkaError | None, partitions: object) -> None:
         if error is None:

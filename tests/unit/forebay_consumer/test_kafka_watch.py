@@ -96,3 +96,28 @@ def test_a_spent_client_is_forgiven_when_the_next_one_lasts() -> None:
     assert scene.messages() == ["stopped"]
     scene.seconds(int(CLIENT_GOOD_S) + 3)
     assert scene.messages() == ["stopped", None]
+
+
+def test_a_topic_that_goes_with_its_partitions_is_trouble_until_it_is_back() -> None:
+    scene = Scene()
+    scene.watch.on_success()
+    scene.lookups.error = KafkaError.UNKNOWN_TOPIC_OR_PART
+    scene.watch.on_revoked()
+    scene.watch.on_nothing_assigned()
+    scene.seconds(3)
+    (message,) = scene.messages()
+    assert message is not None
+    assert "topic payments does not exist" in message
+    scene.lookups.error = None
+    scene.seconds(3)
+    assert scene.messages()[1:] == [None]
+
+
+def test_an_empty_assignment_ends_the_groups_trouble_and_not_the_topics() -> None:
+    scene = Scene()
+    scene.watch.report(Trouble(kind=TroubleKind.TOPIC, message="no topic"))
+    scene.watch.on_nothing_assigned()
+    assert scene.messages() == ["no topic"]
+    scene.watch.report(Trouble(kind=TroubleKind.GROUP, message="no group"))
+    scene.watch.on_nothing_assigned()
+    assert scene.messages() == ["no topic", "no group", None]
