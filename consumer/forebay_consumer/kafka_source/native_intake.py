@@ -183,11 +183,14 @@ def read_handle(consumer: Consumer) -> int:
 
 @cache
 def find_librdkafka() -> ctypes.CDLL | None:
-    """The librdkafka that the Python client uses, with its functions declared; None if it is linked into it."""
+    """The librdkafka that the Python client uses, with its functions declared; None if it is linked into it or gone."""
     path = _find_loaded("librdkafka")
     if path is None:
         return None
-    library = ctypes.CDLL(path)
+    try:
+        library = ctypes.CDLL(path)
+    except OSError:  # replaced on the disk since it was loaded
+        return None
     pointer = ctypes.c_void_p
     for name, arguments, result in (
         ("rd_kafka_type", [pointer], ctypes.c_int),
@@ -207,7 +210,8 @@ def _find_loaded(name: str) -> str | None:
     """The file of a library that this process has loaded."""
     try:
         with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as maps:
-            paths = (line.split(maxsplit=5)[-1].strip() for line in maps if f"/{name}" in line)
-            return next((path for path in paths if path.startswith("/")), None)
+            paths = (line.split(maxsplit=5)[-1].rstrip("\n") for line in maps if f"/{name}" in line)
+            # By the file's own name: a folder may be called so, and the interpreter itself lie in it.
+            return next((path for path in paths if path.rpartition("/")[2].startswith(name)), None)
     except OSError:
         return None

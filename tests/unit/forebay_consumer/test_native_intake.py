@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import mmap
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,11 +12,19 @@ from confluent_kafka import Consumer, KafkaException, Message
 from forebay_api.v1alpha1 import SourceSpec
 from forebay_consumer.kafka_config import GroupProtocol, build_consumer_config
 from forebay_consumer.kafka_source import native_intake
-from forebay_consumer.kafka_source.native_intake import TESTED_CLIENTS, NativePolled, make_native_intake
+from forebay_consumer.kafka_source.native_intake import (
+    TESTED_CLIENTS,
+    NativePolled,
+    find_librdkafka,
+    make_native_intake,
+)
 from forebay_consumer.native.library import LIBRARY
 from forebay_consumer.ports import Wanted
 
 SPEC = SourceSpec(bootstrap_servers="127.0.0.1:1", topic="payments", group="bank.payments")
+
+LARGE_BYTES = 2**32
+"""No gap between libraries takes a mapping of this size: it lies, and is listed, before them all."""
 
 
 def make_consumer(client_id: str) -> Consumer:
@@ -43,6 +53,27 @@ def test_a_client_that_is_not_the_expected_one_is_left_alone(monkeypatch: pytest
     monkeypatch.setattr(native_intake, "version", lambda _name: "1.0.0")
     assert make_native_intake(consumer, "bank.payments-1", "payments") is None
     consumer.close()
+
+
+def test_librdkafka_is_known_by_its_own_name_and_not_by_a_folders(tmp_path: Path) -> None:
+    expected = find_librdkafka()
+    assert expected is not None
+    find_librdkafka.cache_clear()
+    folder = tmp_path / "librdkafka-tools"
+    folder.mkdir()
+    with (folder / "other").open("wb+") as file:
+        file.truncate(LARGE_BYTES)
+        with mmap.mmap(file.fileno(), LARGE_BYTES, access=mmap.ACCESS_READ):
+            found = find_librdkafka()
+    assert found is not None
+    assert found._name == expected._name
+
+
+def test_a_librdkafka_that_was_replaced_on_the_disk_leaves_the_python_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native_intake, "_find_loaded", lambda _name: "/venv/librdkafka.so.1 (deleted)")
+    find_librdkafka.cache_clear()
+    assert find_librdkafka() is None
+    find_librdkafka.cache_clear()
 
 
 def test_a_record_from_the_clients_own_queue_ends_the_client_and_is_not_dropped() -> None:
