@@ -24,7 +24,7 @@ class RawChunk:
 
     values: None is a tombstone. keys, timestamps_ms, headers: None where the table's plan has no use for them.
     first_timestamp_ms: Kafka timestamp of the first record, milliseconds since 1970, None if it has none.
-    size_bytes: what values, and the keys and headers that are kept, take, for the buffer's budget.
+    size_bytes: what values, and keys and headers if kept, take, for the buffer's budget; at least one a record.
     """
 
     partition: int
