@@ -7,7 +7,7 @@ import base64
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, date, time
 from typing import Any
 from uuid import UUID
@@ -138,7 +138,7 @@ async def write_and_read(
         await connection.execute(f"CREATE TABLE t (position bigserial, {columns})")
         oid = await connection.fetchval("SELECT 't'::regclass::oid")
         found = [dict(row) for row in await connection.fetch(DESCRIBE_COLUMNS, oid)]
-        catalog = [CatalogColumn(**{k: v for k, v in row.items() if k != "may_insert"}) for row in found]
+        catalog = [CatalogColumn(**{f.name: row[f.name] for f in fields(CatalogColumn)}) for row in found]
         plan = build_table_plan(sink(), "public", "t", catalog)
         encoded = make(plan).decode(chunk([to_record(kinds, row) for row in sent]))
         assert encoded.dead == ()

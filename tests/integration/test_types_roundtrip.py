@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import fields
 from typing import Any
 
 import asyncpg
@@ -205,7 +206,7 @@ async def create_table(connection: Connection, table: str, type_sql: str, copy_f
     await connection.execute(f"CREATE TABLE {table} (v {type_sql}{span})")
     oid = await connection.fetchval("SELECT $1::text::regclass::oid", table)
     rows = [dict(row) for row in await connection.fetch(DESCRIBE_COLUMNS, oid)]
-    catalog = [CatalogColumn(**{key: value for key, value in row.items() if key != "may_insert"}) for row in rows]
+    catalog = [CatalogColumn(**{field.name: row[field.name] for field in fields(CatalogColumn)}) for row in rows]
     return build_table_plan(sink(), "public", table, catalog)
 
 
