@@ -57,10 +57,13 @@ cached = [(each.__name__, each.__cached__) for each in list(sys.modules.values()
 missing = [name for name, path in cached if not os.path.exists(path) and ".client.models" not in name]
 print(json.dumps({"modules": len(cached), "without bytecode": missing}))
 """
-ASK_ENCODER = """
+ASK_LIBRARY = """
 import ctypes, json
-from forebay_consumer.decode import native
-print(json.dumps([ctypes.CDLL(str(native.LIBRARY)).forebay_interface(), native.INTERFACE]))
+from importlib.metadata import version
+from forebay_consumer.kafka_source import native_intake
+from forebay_consumer.native import library
+served = version("confluent-kafka") in native_intake.TESTED_CLIENTS and native_intake.find_librdkafka() is not None
+print(json.dumps([ctypes.CDLL(str(library.LIBRARY)).forebay_interface(), library.INTERFACE, served]))
 """
 ASK_ROOTS = "import json, ssl; print(json.dumps(len(ssl.create_default_context().get_ca_certs())))"
 
@@ -146,10 +149,13 @@ def test_consumer_imports_all_of_itself_from_bytecode(engine: Engine, image: str
 
 
 @CONSUMER
-def test_consumer_has_the_native_encoder_of_its_own_sources(engine: Engine, image: str) -> None:
-    found, wanted = _ask(engine, image, ASK_ENCODER)
+def test_consumer_has_the_native_library_of_its_own_sources_and_a_client_that_it_serves(
+    engine: Engine, image: str
+) -> None:
+    found, wanted, is_served = _ask(engine, image, ASK_LIBRARY)
 
     assert found == wanted
+    assert is_served
 
 
 @BOTH
