@@ -83,6 +83,7 @@ class PatroniMember:
         for each in self._families:
             each.kill_family()
         self._families = []
+        self._forget_postmaster()
 
     def kill_patroni(self) -> None:
         """End Patroni alone (SIGKILL); PostgreSQL goes on."""
@@ -112,6 +113,18 @@ class PatroniMember:
     def _patroni_pid_file(self) -> Path:
         return self.place.folder / "patroni.pid"
 
+    def _forget_postmaster(self) -> None:
+        """Remove the lock file of a postmaster that is dead, and still has its entry in the process table.
+
+        On a machine that was lost there is no such entry. Here init may take seconds to fetch what it inherits, and
+        PostgreSQL takes a process that can be signalled for a server that runs: `lock file "postmaster.pid" already
+        exists`.
+        """
+        lock_file = self.place.data / "postmaster.pid"
+        entry = _read_named(lock_file)
+        if entry is not None and not is_alive(entry):
+            lock_file.unlink()
+
     def _signal(self, number: signal.Signals) -> None:
         for each in self._families:
             if each.is_running():
@@ -119,14 +132,19 @@ class PatroniMember:
 
     def _read_living(self, pid_file: Path) -> ProcessEntry | None:
         """Return the process named in the file if it lives and is one of ours."""
-        try:
-            entry = read_process(int(pid_file.read_text().split()[0]))
-        except (FileNotFoundError, IndexError, ValueError):
-            return None
+        entry = _read_named(pid_file)
         if entry is None or not is_alive(entry):
             return None
         family = find_family([each.entry for each in self._families])
         return entry if any(each.pid == entry.pid for each in family) else None
+
+
+def _read_named(pid_file: Path) -> ProcessEntry | None:
+    """Return the process that the file names first, a zombie included."""
+    try:
+        return read_process(int(pid_file.read_text().split()[0]))
+    except (FileNotFoundError, IndexError, ValueError):
+        return None
 
 
 def _kill(process: ProcessEntry | None) -> None:
