@@ -11,6 +11,7 @@ import logging
 import random
 import signal
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,10 +22,11 @@ from forebay_consumer.config import Config
 from forebay_consumer.decode import build_decoder, wanted_parts
 from forebay_consumer.health import serve_health
 from forebay_consumer.kafka_source import KafkaSource
-from forebay_consumer.pipeline import Pipeline, Surroundings
+from forebay_consumer.pipeline import Pipeline
 from forebay_consumer.ports import Sink, Source
 from forebay_consumer.postgres_sink import PostgresSink
 from forebay_consumer.status import Status
+from forebay_consumer.surroundings import Surroundings
 from forebay_consumer.telemetry import Telemetry
 
 LEAVE_S = 5.0
@@ -32,6 +34,9 @@ LEAVE_S = 5.0
 
 BUFFER_BYTES = 32 * 2**20
 """Record bytes held between Kafka's client and the database: some 0.4 s at full speed."""
+
+AUTOMATIC_LANES = 1
+"""Where spec.consumer.lanes is absent."""
 
 MIN_BUFFER_BYTES = 2**20
 CAPPED_BUFFER_BYTES_PER_ROW = 1024
@@ -44,16 +49,20 @@ async def run_consumer(config: Config) -> None:
     """Run until SIGTERM or SIGINT, then drain. Raises what made it stop otherwise."""
     asyncio.get_running_loop().set_exception_handler(tell_unawaited)
     spec = config.pipeline.spec
-    status = Status(consumer=config.consumer_id, pipeline=config.pipeline.key, now=time.monotonic())
+    lanes = spec.consumer.lanes or AUTOMATIC_LANES
+    status = Status(consumer=config.consumer_id, pipeline=config.pipeline.key, now=time.monotonic(), lanes=lanes)
     breaker = Breaker(spec.sink.dead_letters)
     telemetry = Telemetry(lambda: _state(status))
-    sink = PostgresSink(
-        config.pipeline,
-        consumer=config.consumer_id,
-        secret_dir=config.sink_secret_dir,
-        ca_file=config.sink_ca_file,
-        admit=breaker.admit,
-    )
+    sinks = [
+        PostgresSink(
+            config.pipeline,
+            consumer=config.consumer_id,
+            secret_dir=config.sink_secret_dir,
+            ca_file=config.sink_ca_file,
+            admit=breaker.admit,
+        )
+        for _ in range(lanes)
+    ]
     source = KafkaSource(
         spec=spec.source,
         consumer_id=config.consumer_id,
@@ -67,7 +76,7 @@ async def run_consumer(config: Config) -> None:
         wanted_for=wanted_parts,
         on_receipt=telemetry.on_receipt,
     )
-    pipeline = Pipeline(spec=spec, source=source, sink=sink, breaker=breaker, status=status, around=around)
+    pipeline = Pipeline(spec=spec, source=source, sinks=sinks, breaker=breaker, status=status, around=around)
     async with serve_health(
         host=config.http_host,
         port=config.http_port,
@@ -76,7 +85,7 @@ async def run_consumer(config: Config) -> None:
         read_metrics=telemetry.render,
     ) as port:
         log.info("consumer started", extra={"port": port, "group": spec.source.group, "topic": spec.source.topic})
-        await _run_until_signal(pipeline, source, sink, config.grace_s)
+        await _run_until_signal(pipeline, source, sinks, config.grace_s)
     log.info("consumer drained", extra={"totals": str(_state(status).totals)})
 
 
@@ -104,7 +113,7 @@ def _state(status: Status) -> ConsumerState:
     return status.state(now=time.monotonic(), wall_ms=wall.timestamp() * 1000, wall_iso=wall.isoformat())
 
 
-async def _run_until_signal(pipeline: Pipeline, source: Source, sink: Sink, grace_s: float) -> None:
+async def _run_until_signal(pipeline: Pipeline, source: Source, sinks: Sequence[Sink], grace_s: float) -> None:
     asked = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -121,8 +130,9 @@ async def _run_until_signal(pipeline: Pipeline, source: Source, sink: Sink, grac
                 log.warning(
                     "the transaction under way outlasts the grace period; its outcome is for the next claim to see"
                 )
-                sink.terminate()
+                for sink in sinks:
+                    sink.terminate()
                 work.cancel()
     finally:
         await source.close(LEAVE_S / 2)
-        await sink.close()
+        await asyncio.gather(*(sink.close() for sink in sinks))

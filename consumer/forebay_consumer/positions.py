@@ -6,7 +6,7 @@ this is what the process believes of it, and is thrown away at every revoke, fen
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from forebay_api.state import PartitionReport, PartitionState
@@ -37,11 +37,15 @@ class Held:
 
 
 class Positions:
-    """The assigned partitions of this process."""
+    """The assigned partitions of one lane.
 
-    def __init__(self) -> None:
+    claim_ids: for each claim the next; of the whole process, because a partition may move from one lane to another, and
+    what was read for the one must not be taken for the other's.
+    """
+
+    def __init__(self, claim_ids: Iterator[int]) -> None:
         self._held: dict[int, Held] = {}
-        self._claim_id = 0
+        self._claim_ids = claim_ids
         self.gap_records = 0
 
     def assign(self, partitions: Iterable[int]) -> None:
@@ -72,7 +76,7 @@ class Positions:
 
         Claims of partitions that were revoked meanwhile are ignored.
         """
-        self._claim_id += 1
+        claim_id = next(self._claim_ids)
         rewound = 0
         for partition, claim in claims.items():
             held = self._held.get(partition)
@@ -81,9 +85,9 @@ class Positions:
             if held.last_written is not None:
                 rewound += max(0, held.last_written - claim.next_offset)
             self._held[partition] = replace(
-                held, claim=claim, claim_id=self._claim_id, read_next=claim.next_offset, last_written=claim.next_offset
+                held, claim=claim, claim_id=claim_id, read_next=claim.next_offset, last_written=claim.next_offset
             )
-        return self._claim_id, rewound
+        return claim_id, rewound
 
     def unclaim(self, partitions: Iterable[int]) -> None:
         """The claims no longer count (reconnect).

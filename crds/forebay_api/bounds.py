@@ -115,6 +115,7 @@ REPLICAS = Range(minimum=0, maximum=1000)
 """Kafka groups beyond a thousand members rebalance for longer than they work."""
 
 REPLICAS_NOT_ZERO = Range(minimum=1, maximum=1000)
+LANES = Range(minimum=1, maximum=16)
 RATE = Range(minimum=1, maximum=1_000_000_000)
 """Records or rows a second of one consumer; the upper bound only catches slips of the unit."""
 

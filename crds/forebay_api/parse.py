@@ -79,6 +79,9 @@ def pipeline_to_body(pipeline: Pipeline) -> dict[str, Any]:
     return body
 
 
+_CONSUMER_READS = ("maxRowsPerSecond", "lanes")
+
+
 def pipeline_to_consumer_body(pipeline: Pipeline) -> dict[str, Any]:
     """The part of the resource that a consumer reads: parse_pipeline takes it, with defaults for the rest.
 
@@ -94,7 +97,7 @@ def pipeline_to_consumer_body(pipeline: Pipeline) -> dict[str, Any]:
         "spec": {
             "source": spec["source"],
             "sink": spec["sink"],
-            "consumer": {"maxRowsPerSecond": spec["consumer"]["maxRowsPerSecond"]},
+            "consumer": {name: spec["consumer"][name] for name in _CONSUMER_READS},
         },
     }
 

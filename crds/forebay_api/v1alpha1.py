@@ -330,11 +330,13 @@ class ConsumerSpec:
     """Each consumer process.
 
     image: None = the operator's own release. max_rows_per_second: cap of one process, None = no cap.
+    lanes: transactions under way at once in one process, each on a connection of its own; None = automatic.
     """
 
     image: Annotated[str, bounds.IMAGE] | None = None
     resources: ResourcesSpec = field(default_factory=ResourcesSpec)
     max_rows_per_second: Annotated[int, bounds.RATE] | None = None
+    lanes: Annotated[int, bounds.LANES] | None = None
     pod_template: PodTemplate = field(default_factory=PodTemplate)
 
 

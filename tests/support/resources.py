@@ -68,7 +68,7 @@ GOOD = [
     Good(id="minimal", changes=""),
     Good(
         id="no-namespace-and-null-settings",
-        changes="spec: {suspend: null, scaling: null, consumer: {maxRowsPerSecond: null}}",
+        changes="spec: {suspend: null, scaling: null, consumer: {maxRowsPerSecond: null, lanes: null}}",
     ),
     Good(id="metadata-of-a-cluster", changes="metadata: {labels: {a: b}, annotations: {c: d}, uid: u, generation: 4}"),
     Good(id="status-is-not-judged", changes="status: {replicas: 3}"),
@@ -100,6 +100,7 @@ GOOD = [
     Good(
         id="breaker-at-its-edges", changes="spec: {sink: {deadLetters: {maxFraction: 1, windowRecords: 5, minimum: 5}}}"
     ),
+    Good(id="lanes", changes="spec: {consumer: {lanes: 16}}"),
     Good(id="whole-float-is-whole", changes="spec: {consumer: {maxRowsPerSecond: 3.0}}"),
     Good(id="scale-to-zero", changes="spec: {scaling: {minReplicas: 0, replicas: 0, mode: Manual}}"),
     Good(id="exactly-one", changes="spec: {scaling: {minReplicas: 1, maxReplicas: 1, capacityPerReplica: 2500.5}}"),
@@ -330,5 +331,6 @@ BAD = [
         path="spec.scaling.capacityPerReplica",
     ),
     Bad(id="cap-of-zero", changes="spec: {consumer: {maxRowsPerSecond: 0}}", path="spec.consumer.maxRowsPerSecond"),
-    Bad(id="consumer-setting-of-later", changes="spec: {consumer: {lanes: 2}}", path="spec.consumer.lanes"),
+    Bad(id="no-lane", changes="spec: {consumer: {lanes: 0}}", path="spec.consumer.lanes"),
+    Bad(id="too-many-lanes", changes="spec: {consumer: {lanes: 17}}", path="spec.consumer.lanes"),
 ]

@@ -128,7 +128,7 @@ class Interleavings(RuleBasedStateMachine):
         consumer = self.consumers[who]
         first = (self.world.position(partition) or 0) + ahead
         late = raw_chunk(partition, first, 5, claim_id=consumer.source.last_claim_id - age)
-        if not consumer.status.positions.is_current(late):
+        if not consumer.status.lanes[0].positions.is_current(late):
             consumer.source.buffered_bytes += late.size_bytes
             consumer.source.put(Records(chunks=(late,)))
 
