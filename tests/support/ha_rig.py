@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from forebay_cli.local.deadlines import wait_until
 from forebay_cli.local.ha.cluster import HaCluster
 from forebay_cli.local.ha.faults import HaFaults
 from forebay_cli.local.ha.primary_watch import PrimaryWatch
@@ -31,6 +32,14 @@ class Rig:
         leader = self.cluster.leader()
         assert leader is not None, "nobody holds the lock"
         return leader
+
+    def wait_replayed(self) -> None:
+        """Wait until every standby shows what is committed now: streaming alone does not say that."""
+        position = self.cluster.run_sql("SELECT pg_current_wal_lsn();")
+        reached = f"SELECT pg_last_wal_replay_lsn() >= '{position}';"
+        for name in sorted(self.cluster.nodes.keys() - {self.find_leader()}):
+            parts = self.cluster.nodes[name].admin()
+            assert wait_until(lambda p=parts: self.cluster.run_sql(reached, parts=p) == "t", DEADLINE_S), name
 
 
 @contextmanager
