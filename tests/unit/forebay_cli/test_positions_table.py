@@ -41,5 +41,5 @@ def test_a_position_of_another_topic_is_told_from_the_present_one(
     own: str | None, present: str | None, behind: str, says: str
 ) -> None:
     table = build_positions_table(build_pipeline(), {0: stored(own)}, {0: Bounds(log_start=0, log_end=10)}, present)
-    cells = {str(column.header): list(column.cells)[0] for column in table.columns}
+    cells = {str(column.header): next(iter(column.cells)) for column in table.columns}
     assert (cells["behind"], cells["topic"]) == (behind, says)
