@@ -85,6 +85,13 @@ WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p', 'v', 'f', 'm
 """Catalogs instead of a cast to regclass, which fails without USAGE on the schema and hides which right is missing.
 68: INSTEAD OF and INSERT."""
 
+FIND_TYPE = """
+SELECT t.oid, coalesce(e.typname, t.typname)::text AS name
+FROM pg_type t LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
+WHERE t.oid = to_regtype($1)
+"""
+"""to_regtype takes a type's name and nothing beside it: no constraint, no default, no second statement."""
+
 DESCRIBE_COLUMNS = """
 WITH RECURSIVE based(attnum, typ, typmod, not_null, has_default) AS (
     SELECT a.attnum, a.atttypid, a.atttypmod, a.attnotnull, (a.atthasdef AND a.attgenerated = '') OR a.attidentity = 'd'
@@ -98,7 +105,7 @@ SELECT a.attname::text AS name,
        CASE WHEN n.nspname = 'pg_catalog' THEN e.typname::text ELSE n.nspname || '.' || e.typname END AS type_name,
        e.oid <> t.oid AS is_array, b.typmod AS type_modifier, b.not_null AS is_not_null, b.has_default,
        a.attgenerated = '' AND a.attidentity <> 'a' AS is_writable, format_type(a.atttypid, a.atttypmod) AS type_sql,
-       t.typtype = 'e' AS is_enum,
+       t.typtype = 'e' AS is_enum, a.atttypid AS type_oid,
        coalesce((SELECT l.collisdeterministic FROM pg_collation l WHERE l.oid = a.attcollation), true)
            AS is_deterministic,
        has_column_privilege($1, a.attnum, 'INSERT') AS may_insert,
