@@ -298,6 +298,9 @@ class Pipeline:
     async def _check_idle(self) -> None:
         if self._around.now() - self._answered_at >= IDLE_CHECK_S:
             await self._sink.stored_partitions()
+            await self._ask_topic()
+            if self._guard.is_another_than_claimed():
+                await self._forget(self._positions.assigned)
             self._on_answer()
 
     def _on_answer(self) -> None:
@@ -323,16 +326,16 @@ class Pipeline:
         return None
 
     async def _admit(self, batch: Batch) -> bool:
-        """False: Kafka did not say that the topic is still the one whose offsets these are. It is claimed again."""
+        """False: Kafka did not say that the topic is still the one whose offsets these are. All is claimed again."""
         try:
             if await self._guard.admits(batch):
                 return True
         except SourceUnavailable as e:
             self._status.unanswered = e.message
             not_before = self._around.now() + SOURCE_RETRY_S * (0.5 + self._around.jitter())
-            self._positions.postpone(batch.claims, not_before)
+            self._positions.postpone(self._positions.assigned, not_before)
         self._source.release(size_of(batch))
-        await self._forget(batch.claims)
+        await self._forget(self._positions.assigned)
         return False
 
     async def _write(self, batch: Batch) -> None:

@@ -146,6 +146,10 @@ class Positions:
         held = self._held.get(partition)
         return held.claim if held else None
 
+    def claims(self) -> tuple[Claim, ...]:
+        """All present ones."""
+        return tuple(held.claim for held in self._held.values() if held.claim is not None)
+
     def written(self, receipt: WriteReceipt) -> None:
         """A batch was committed: its positions are the expected ones from now on."""
         for partition, next_offset in receipt.next_offsets.items():

@@ -21,6 +21,8 @@ COLLECTOR_TYPE = "jsonb"
 _MODIFIERS = re.compile(r"\(([^)]*)\)")
 _IMPLIED = {"bpchar": ("1",), "bit": ("1",)}
 """char and bit without a length have one, unlike every other type; but see _ONE_WORD."""
+_SIZED = frozenset({"float4", "float8"})
+"""float(20) is real: its number chooses the type."""
 _ONE_WORD = frozenset({"bpchar", "pg_catalog.bpchar", "pg_catalog.bit"})
 """By these names they have none."""
 
@@ -119,6 +121,8 @@ def _squeeze(text: str) -> str:
 
 def _modifiers(text: str, name: str) -> tuple[str, ...]:
     """`numeric(12,2)` has 12 and 2; written out as PostgreSQL would."""
+    if name in _SIZED:
+        return ()
     found = _MODIFIERS.search(text)
     if found is None:
         words = text.rstrip("[]0123456789 ").casefold()

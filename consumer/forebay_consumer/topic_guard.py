@@ -62,6 +62,11 @@ class TopicGuard:
             if is_another(claim.topic_id, self.topic_id)
         ]
 
+    def is_another_than_claimed(self) -> bool:
+        """Whether the last answer named another topic than any claim does. A new topic that is just as long as the old
+        one was brings neither a record nor an error."""
+        return any(is_another(claim.topic_id, self.topic_id) for claim in self._positions.claims())
+
     async def explain(self, claim: Claim, event: PositionLost | MadeAnew) -> Loss | None:
         """What became of the position; None if it is good after all: the broker that said so before was behind."""
         topic_id = await self.ask()

@@ -150,6 +150,31 @@ async def test_a_shorter_new_topic_is_told_from_a_truncated_one() -> None:
 
 
 @in_virtual_time
+async def test_a_new_topic_that_is_just_as_long_is_seen_although_it_brings_neither_record_nor_error() -> None:
+    world = World(2)
+    world.produce(0, 5)
+    world.produce(1, 5)
+    async with running(world, spec=SKIP) as consumer:
+        await consumer.until_drained()
+        make_anew(world, 5, 5)
+        await until(lambda: stored_ids(world) == {"topic-2"}, 30.0)
+        await until(lambda: len(world.database.rows) == 10)
+        await consumer.until_drained()
+
+
+@in_virtual_time
+async def test_a_partition_without_records_learns_of_the_new_topic_from_a_busy_one() -> None:
+    world = World(2)
+    world.produce(0, 5)
+    world.produce(1, 5)
+    async with running(world, spec=SKIP) as consumer:
+        await consumer.until_drained()
+        make_anew(world, 9, 5)
+        await until(lambda: len(world.database.rows) == 14, 2.0)
+        await consumer.until_drained()
+
+
+@in_virtual_time
 async def test_nothing_is_written_while_kafka_does_not_say_whose_records_they_are() -> None:
     world = World(1)
     async with running(world) as consumer:
