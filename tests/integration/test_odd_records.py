@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from support.records import Headers, count, ids, payments, position, send, writt
 from support.testbed.servers import KafkaFactory, create_topic, unique_name
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(240)]
+
+log = logging.getLogger(__name__)
 
 MEMORY_MB = 400
 """A consumer's peak of resident memory with records of a megabyte; its buffer holds 32 MB of them."""
@@ -67,6 +70,11 @@ async def test_records_of_an_open_transaction_wait_for_its_end(flood: Callable[.
     assert ids(run) == list(range(100))
 
 
+def log_bytes(kafka: KafkaServer, topic: str) -> int:
+    """What partition 0 takes on the broker's disk."""
+    return sum(file.stat().st_size for file in kafka.folder.rglob(f"{topic}-0/*.log"))
+
+
 async def test_a_compacted_log_is_read_with_its_gaps(flood: Callable[..., Flood], own_kafka: KafkaFactory) -> None:
     broker = own_kafka(
         KafkaOptions(properties={"log.cleaner.backoff.ms": "200", "log.cleaner.min.cleanable.ratio": "0"})
@@ -77,11 +85,13 @@ async def test_a_compacted_log_is_read_with_its_gaps(flood: Callable[..., Flood]
     run = flood(kafka=broker, topic=topic)
     for turn in range(5):
         send(broker, topic, payments(100 * turn, 100), keys=[str(n) for n in range(100)])
-    size = lambda: sum(f.stat().st_size for f in Path(broker.folder).rglob(f"{topic}-0/*.log"))  # noqa: E731
-    full = size()
-    await eventually(
-        lambda: (send(broker, topic, payments(900, 1), keys=["last"]), size() < full / 2)[1], 60, str(size()), 1
-    )
+    full = log_bytes(broker, topic)
+
+    def is_compacted() -> bool:
+        send(broker, topic, payments(900, 1), keys=["last"])  # the segment before it may be compacted
+        return log_bytes(broker, topic) < full / 2
+
+    await eventually(is_compacted, 60.0, "the log was not compacted", 1.0)
     consumer = run.start_consumer()
     await eventually(lambda: consumer.claimed() == 1 and count(run) > 100, 60.0, run.tails)
     await eventually(lambda: {*ids(run)} >= {*range(400, 500)}, 60.0, run.tails)
@@ -98,17 +108,14 @@ def peak_mb(consumer: ConsumerProcess) -> float:
     return int(line.split()[1]) / 1024
 
 
-async def test_records_of_a_megabyte_are_written_within_bounded_memory(
-    flood: Callable[..., Flood], record_property: Callable[[str, object], None]
-) -> None:
+async def test_records_of_a_megabyte_are_written_within_bounded_memory(flood: Callable[..., Flood]) -> None:
     run = flood(partitions=4)
     for partition in range(4):
         send(run.kafka, run.topic, payments(100 * partition, 100, 1_000_000), partition=partition)
     consumer = run.start_consumer()
     await written(run, 400, 120.0)
     assert run.run_sql("SELECT DISTINCT length(merchant) FROM payments").strip() == "1000000"
-    record_property("peak_mb", round(peak_mb(consumer)))
-    print(f"peak of resident memory: {peak_mb(consumer):.0f} MB")
+    log.info("peak of resident memory: %.0f MB", peak_mb(consumer))
     assert peak_mb(consumer) < MEMORY_MB
 
 
@@ -136,14 +143,10 @@ async def test_empty_values_and_tombstones_are_dead_letters_and_empty_objects_ro
         ["0", "InvalidJSON"],
         ["1", "Tombstone"],
         ["5", "InvalidJSON"],
-        ["6", "MissingField"],
         ["7", "NotAnObject"],
     ]
-    assert run.run_sql("SELECT id IS NULL, note IS NULL, note = '' FROM payments").split("\n")[:3] == [
-        "f\tt\t",
-        "t\tf\tt",
-        "t\tt\t",
-    ]
+    rows = run.run_sql("SELECT coalesce(id::text, '-'), coalesce(note, '-') FROM payments").splitlines()
+    assert [line.split("\t") for line in rows] == [["1", "-"], ["-", ""], ["-", "-"], ["-", "-"]]
 
 
 HEADERS: Mapping[str, tuple[Headers, list[str]]] = {
@@ -194,4 +197,4 @@ async def test_a_consumer_reads_a_thousand_partitions_within_seconds(flood: Call
     assert len(claims) < 10, "claimed one after the other"
     state = consumer.state()
     assert state is not None
-    print(f"1,000 partitions claimed by {len(claims)} statements; written after {state.uptime_s:.1f} s")
+    log.info("%d statements; written after %.1f s", len(claims), state.uptime_s)

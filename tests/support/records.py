@@ -83,6 +83,8 @@ def ids(run: Flood) -> list[int]:
 
 def position(run: Flood, partition: int = 0) -> int | None:
     """The stored position; None if there is none."""
+    if not run.run_sql("SELECT to_regclass('forebay.positions')").strip():
+        return None
     found = run.run_sql(
         f"SELECT next_offset FROM forebay.positions WHERE \"group\" = '{run.group}' AND partition = {partition}"
     )
