@@ -132,6 +132,18 @@ async def test_an_untyped_column_leaves_a_missing_table_missing(rig: SinkRig) ->
     assert await describe(rig) == []
 
 
+async def test_a_table_that_is_gone_is_not_made_again(rig: SinkRig) -> None:
+    """It would be there without the rows before the position, and stand in the way of the one that was renamed."""
+    sink, claims = await rig.claimed(pipeline=typed(*EVENTS))
+    await sink.write(rows_batch(claims, rows_chunk([(1, "x")])))
+    await rig.run("ALTER TABLE events RENAME TO away")
+    broken = await refused(rig, typed(*EVENTS))
+    assert broken.reason == "TableMissing"
+    assert 'CREATE TABLE IF NOT EXISTS "public"."events"' in broken.message
+    await rig.run("ALTER TABLE away RENAME TO events")
+    await rig.sink(typed(*EVENTS)).connect()
+
+
 async def test_a_table_that_cannot_be_written_is_not_left_behind(rig: SinkRig) -> None:
     """json has no order, so no primary key; interval can be one, but no key of mode Upsert."""
     for kind, reason in (("json", "TableNotMade"), ("interval", "ColumnUnfilled")):

@@ -11,6 +11,7 @@ from forebay_api.v1alpha1 import SinkSpec
 from forebay_consumer import sql, sql_upsert
 from forebay_consumer.errors import SinkBroken, SinkUnavailable
 from forebay_consumer.plan import CatalogColumn, PlanProblem, TablePlan, build_table_plan
+from forebay_consumer.postgres_sink.claims import Owner
 from forebay_consumer.postgres_sink.connection import Session
 from forebay_consumer.postgres_sink.making import add_columns, find_types, make_table
 from forebay_consumer.postgres_sink.rights import check_rights
@@ -38,7 +39,7 @@ class Target:
         return f"{self.plan.schema}.{self.plan.table}"
 
 
-async def describe_target(session: Session, spec: SinkSpec) -> Target:
+async def describe_target(session: Session, spec: SinkSpec, owner: Owner) -> Target:
     """Makes what spec.sink.columns declares and the database lacks.
 
     Raises SinkBroken("TableMissing" | "TableNotMade" | "TypeUnknown" | "ColumnTypeDiffers" | "TableNotWritable" |
@@ -47,7 +48,7 @@ async def describe_target(session: Session, spec: SinkSpec) -> Target:
     schema, name = sql.split_table(spec.table)
     judge = partial(_plan, spec, schema, name)
     if not await session.fetch(sql.FIND_TABLE, schema, name):
-        await make_table(session, spec, schema, name, judge)
+        await make_table(session, spec, owner, schema, name, judge)
     fingerprint = (await session.fetch(sql.FINGERPRINT, schema, name))[0][0]  # first: a later change must not go unseen
     found = await session.fetch(sql.FIND_TABLE, schema, name)
     if not found:
@@ -59,7 +60,7 @@ async def describe_target(session: Session, spec: SinkSpec) -> Target:
     missing = find_missing(declared, [row["name"] for row in rows])
     if missing and table["relkind"] in ("r", "p"):
         await add_columns(session, missing, schema, name, judge)
-        return await describe_target(session, spec)
+        return await describe_target(session, spec, owner)
     await _check_types(session, declared, rows, f"{schema}.{name}")
     plan = judge(rows)
     await check_rights(session, table, rows, plan)

@@ -11,6 +11,7 @@ from forebay_api.v1alpha1 import SinkSpec
 from forebay_consumer import schema_ddl, sql
 from forebay_consumer.errors import SinkBroken
 from forebay_consumer.failures import Transient, classify
+from forebay_consumer.postgres_sink.claims import Owner
 from forebay_consumer.postgres_sink.connection import Session
 from forebay_consumer.postgres_sink.refused import Refused
 from forebay_consumer.table_ddl import (
@@ -54,8 +55,8 @@ async def _find_type(session: Session, column: DeclaredColumn) -> KnownType:
     return KnownType(oid=rows[0]["oid"], name=rows[0]["name"])
 
 
-async def make_table(session: Session, sink: SinkSpec, schema: str, table: str, judge: Judge) -> None:
-    """Create it, whole or not at all.
+async def make_table(session: Session, sink: SinkSpec, owner: Owner, schema: str, table: str, judge: Judge) -> None:
+    """Create it, whole or not at all; and only for a pipeline that has not written anything yet.
 
     Raises SinkBroken("TableMissing" | "TypeUnknown" | "TableNotMade" | "PermissionDenied"), and Refused.
     """
@@ -64,6 +65,12 @@ async def make_table(session: Session, sink: SinkSpec, schema: str, table: str, 
         raise SinkBroken("TableMissing", _explain_missing(session, sink, schema, table))
     await find_types(session, declared)
     statement = build_create_table(schema, table, declared, sink.key_columns)
+    if await session.fetch(sql.STORED_PARTITIONS, owner.group, owner.topic):
+        raise SinkBroken(
+            "TableMissing",
+            f"spec.sink.table: {schema}.{table} is gone, and what was written with it; and it is not made again. "
+            f"Rename it back, or start over: {statement}; and `forebay positions reset --to earliest`",
+        )
     await _carry_out(session, statement, schema, table, judge)
     log.info("table made", extra={"table": f"{schema}.{table}"})
 

@@ -82,7 +82,7 @@ class PostgresSink:
             application = f"forebay:{self._pipeline.key}:{self._consumer}"
             self._session = await self._open(credentials, application)
             await ensure_schema(self._session)
-            self._target = await describe_target(self._session, sink)
+            self._target = await describe_target(self._session, sink, self._owner)
             self._writer = choose_writer(self._session, self._target, self._writer)
         return self._target.plan
 
