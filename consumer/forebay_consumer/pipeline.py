@@ -326,16 +326,19 @@ class Pipeline:
         return None
 
     async def _admit(self, batch: Batch) -> bool:
-        """False: Kafka did not say that the topic is still the one whose offsets these are. All is claimed again."""
+        """False: Kafka did not say that the topic is still the one whose offsets these are. All is claimed again.
+
+        After a pause: brokers that hear of a new topic late may say now the one and now the other.
+        """
         try:
             if await self._guard.admits(batch):
                 return True
         except SourceUnavailable as e:
             self._status.unanswered = e.message
-            not_before = self._around.now() + SOURCE_RETRY_S * (0.5 + self._around.jitter())
-            self._positions.postpone(self._positions.assigned, not_before)
         self._source.release(size_of(batch))
-        await self._forget(self._positions.assigned)
+        everything = self._positions.assigned
+        await self._forget(everything)
+        self._positions.postpone(everything, self._around.now() + SOURCE_RETRY_S * (0.5 + self._around.jitter()))
         return False
 
     async def _write(self, batch: Batch) -> None:

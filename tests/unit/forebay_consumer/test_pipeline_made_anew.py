@@ -170,7 +170,7 @@ async def test_a_partition_without_records_learns_of_the_new_topic_from_a_busy_o
     async with running(world, spec=SKIP) as consumer:
         await consumer.until_drained()
         make_anew(world, 9, 5)
-        await until(lambda: len(world.database.rows) == 14, 2.0)
+        await until(lambda: len(world.database.rows) == 14, 4.0)
         await consumer.until_drained()
 
 
