@@ -21,10 +21,11 @@ from forebay_consumer.config import Config
 from forebay_consumer.decode import build_decoder, wanted_parts
 from forebay_consumer.health import serve_health
 from forebay_consumer.kafka_source import KafkaSource
-from forebay_consumer.pipeline import Pipeline, Surroundings
+from forebay_consumer.pipeline import Pipeline
 from forebay_consumer.ports import Sink, Source
 from forebay_consumer.postgres_sink import PostgresSink
 from forebay_consumer.status import Status
+from forebay_consumer.surroundings import Surroundings
 from forebay_consumer.telemetry import Telemetry
 
 LEAVE_S = 5.0

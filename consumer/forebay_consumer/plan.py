@@ -51,6 +51,7 @@ class CatalogColumn:
     is_writable: False for generated and identity-always columns.
     has_default: a DEFAULT, or identity by default.
     type_sql: format_type(), for messages and for text format.
+    type_oid: of the column's own type, a domain's too; None where nobody asks.
     is_enum: an enum type. is_deterministic: False where the column's collation takes different bytes for equal.
     """
 
@@ -64,6 +65,7 @@ class CatalogColumn:
     type_sql: str
     is_enum: bool = False
     is_deterministic: bool = True
+    type_oid: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

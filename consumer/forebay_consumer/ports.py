@@ -107,6 +107,12 @@ class Source(Protocol):
     async def topic_partitions(self) -> tuple[int, ...]:
         """All partitions of the topic, ascending. Raises SourceUnavailable (topic missing included)."""
 
+    async def topic_id(self) -> str | None:
+        """What tells the topic from others of the same name, before and after it; None where brokers give no ids.
+
+        Asked of the brokers each time. Raises SourceUnavailable (topic missing included).
+        """
+
     async def resolve_start(self, start_from: StartFrom, partitions: Iterable[int]) -> Mapping[int, int]:
         """The offset at which each partition starts. COMMITTED without a committed offset is the log start.
 
@@ -155,15 +161,17 @@ class Sink(Protocol):
         Raises SinkBroken("Conflict") as `claim` does.
         """
 
-    async def initialize(self, offsets: Mapping[int, int], *, first_start: bool) -> None:
+    async def initialize(self, offsets: Mapping[int, int], *, first_start: bool, topic_id: str | None = None) -> None:
         """Store positions for partitions that have none (existing ones are left alone).
 
         first_start: do nothing if another consumer has stored any for the group and topic meanwhile.
+        topic_id: whose offsets these are, learned before they were; None: not known.
         """
 
-    async def claim(self, partitions: Iterable[int]) -> Mapping[int, Claim]:
+    async def claim(self, partitions: Iterable[int], topic_id: str | None = None) -> Mapping[int, Claim]:
         """Take the partitions over: new epoch and owner; waits for a predecessor's COMMIT, so next_offset is final.
 
+        topic_id: stored where none is stored yet. What a claim carries is what is stored, perhaps another one's.
         A predecessor that is frozen inside a transaction is terminated. Every partition must have been initialized.
         Raises SinkBroken("Conflict") when the group and topic are used for another table or by another pipeline.
         """
@@ -174,8 +182,11 @@ class Sink(Protocol):
         Raises Fenced (rolled back, connection still good).
         """
 
-    async def skip_to(self, claim: Claim, next_offset: int) -> Claim:
-        """Move one claimed position by hand (onPositionLost: SkipToEarliest); fenced like a write."""
+    async def skip_to(self, claim: Claim, next_offset: int, topic_id: str | None = None) -> Claim:
+        """Move one claimed position by hand (onPositionLost: SkipToEarliest); fenced like a write.
+
+        topic_id: of the topic whose offset this is, if it is not the claim's.
+        """
 
     def terminate(self) -> None:
         """Close the socket without a cancel request (a COMMIT under way has an unknown outcome). Safe at any time."""

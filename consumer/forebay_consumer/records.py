@@ -114,12 +114,14 @@ class Claim:
     """This process' right to write one partition: what `forebay.positions` says since the claim.
 
     owner: random token drawn for the claim. next_offset: first offset NOT written.
+    topic_id: of the topic whose offset that is; None where it is not known.
     """
 
     partition: int
     epoch: int
     owner: UUID
     next_offset: int
+    topic_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

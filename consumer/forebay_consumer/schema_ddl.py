@@ -42,6 +42,7 @@ _TABLES = (
     epoch bigint NOT NULL,
     owner uuid NOT NULL,
     next_offset bigint NOT NULL,
+    topic_id text,
     backend_pid int,
     backend_start timestamptz,
     previous_pids int[] NOT NULL DEFAULT '{}',

@@ -39,7 +39,15 @@ class Status:
         self._refusal: tuple[str, str] | None = None
         self._refused_partitions: frozenset[int] = frozenset()
 
-    def add(self, *, claims: int = 0, rewound_records: int = 0, fenced: int = 0, lost_records: int = 0) -> None:
+    def add(
+        self,
+        *,
+        claims: int = 0,
+        rewound_records: int = 0,
+        fenced: int = 0,
+        lost_records: int = 0,
+        made_anew: int = 0,
+    ) -> None:
         """Count what happened."""
         t = self._totals
         self._totals = replace(
@@ -48,6 +56,7 @@ class Status:
             rewound_records=t.rewound_records + rewound_records,
             fenced=t.fenced + fenced,
             lost_records=t.lost_records + lost_records,
+            made_anew=t.made_anew + made_anew,
         )
 
     def written(self, batch: Batch, receipt: WriteReceipt, now: float, *, is_small: bool = False) -> None:

@@ -41,6 +41,7 @@ class _StateCollector(Collector):
             (Name.REWOUND, "Records read again because the database lost their commits", totals.rewound_records),
             (Name.OFFSET_GAPS, "Offsets without a record (compaction, transactions)", totals.gap_records),
             (Name.LOST, "Records removed by retention before they were written", totals.lost_records),
+            (Name.MADE_ANEW, "Partitions moved to the start of a topic that was made anew", totals.made_anew),
         ):
             yield CounterMetricFamily(name.removesuffix("_total"), help_text, value=value)
         for name, help_text, gauge in (

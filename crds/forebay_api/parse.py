@@ -165,6 +165,8 @@ class ColumnShape:
     name: Annotated[str, bounds.COLUMN]
     from_: FromShape
     epoch_unit: EpochUnit | None = None
+    type: Annotated[str, bounds.COLUMN_TYPE] | None = None
+    nullable: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,6 +203,8 @@ def _build_column(shape: ColumnShape) -> ColumnSpec:
         path=() if shape.from_.path is None else read_path(shape.from_.path),
         header=shape.from_.header,
         epoch_unit=shape.epoch_unit,
+        type=shape.type,
+        nullable=shape.nullable is not False,
     )
 
 
@@ -213,7 +217,8 @@ def _show_column(column: ColumnSpec) -> ColumnShape:
         case _:
             present: dict[str, Any] = {column.source.value: NothingShape()}
             shown = FromShape(**present)
-    return ColumnShape(name=column.name, from_=shown, epoch_unit=column.epoch_unit)
+    nullable = None if column.nullable else False
+    return ColumnShape(name=column.name, from_=shown, epoch_unit=column.epoch_unit, type=column.type, nullable=nullable)
 
 
 def _check_from(*values: object) -> str | None:
@@ -225,6 +230,11 @@ def _check_from(*values: object) -> str | None:
 def _check_epoch_unit(from_: FromShape, unit: EpochUnit | None) -> str | None:
     typed = {ColumnSource.TIMESTAMP, ColumnSource.PARTITION, ColumnSource.OFFSET} & set(_sources(from_))
     return f"has no meaning for {typed.pop()}; remove it" if unit and typed else None
+
+
+def _check_nullable(type_: str | None, nullable: bool | None) -> str | None:
+    misplaced = nullable is not None and type_ is None
+    return "has no meaning without type, which makes the column; remove it, or add type" if misplaced else None
 
 
 def _check_unique_columns(columns: Sequence[ColumnSpec]) -> str | None:
@@ -306,7 +316,10 @@ def _check_windows(sample_s: float, fast_window_s: float) -> str | None:
 
 RULES: Mapping[type, Sequence[Rule]] = {
     FromShape: [Rule(needs=tuple(ColumnSource), blames="", check=_check_from)],
-    ColumnShape: [Rule(needs=("from_", "epoch_unit"), blames="epoch_unit", check=_check_epoch_unit)],
+    ColumnShape: [
+        Rule(needs=("from_", "epoch_unit"), blames="epoch_unit", check=_check_epoch_unit),
+        Rule(needs=("type", "nullable"), blames="nullable", check=_check_nullable),
+    ],
     SinkSpec: [
         Rule(needs=("postgres_cluster_ref", "connection_secret_ref"), blames="", check=_check_reference),
         Rule(needs=("columns",), blames="columns", check=_check_unique_columns),

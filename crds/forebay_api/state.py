@@ -68,7 +68,8 @@ class PartitionReport:
 class Totals:
     """Counters since the process started. records = rows + dead_letters.
 
-    lost_records: skipped because retention removed them.
+    lost_records: skipped because retention removed them. made_anew: partitions moved to the start of a topic that was
+    deleted and made anew; nobody knows what of the old one was not written.
     """
 
     records: int = 0
@@ -82,6 +83,7 @@ class Totals:
     rewound_records: int = 0
     gap_records: int = 0
     lost_records: int = 0
+    made_anew: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

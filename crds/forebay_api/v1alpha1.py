@@ -137,6 +137,8 @@ class ColumnSpec:
     header: the header's name, for ColumnSource.HEADER only (the last one of that name wins).
     epoch_unit: for date and timestamp columns: numbers are accepted and mean this unit since 1970-01-01 UTC.
         None: ISO 8601 text only.
+    type: PostgreSQL's name of a type, with which the column is made where it is missing; None: it is never made.
+    nullable: False makes it NOT NULL; says nothing about a column that is there.
     """
 
     name: str
@@ -144,6 +146,8 @@ class ColumnSpec:
     path: tuple[str, ...] = ()
     header: str | None = None
     epoch_unit: EpochUnit | None = None
+    type: str | None = None
+    nullable: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

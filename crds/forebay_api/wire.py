@@ -55,6 +55,7 @@ class Metric(StrEnum):
     REWOUND = "forebay_rewound_records_total"
     OFFSET_GAPS = "forebay_offset_gap_records_total"
     LOST = "forebay_lost_records_total"
+    MADE_ANEW = "forebay_made_anew_partitions_total"
     COMMIT_SECONDS = "forebay_commit_seconds"
     TRANSACTION_SECONDS = "forebay_transaction_seconds"
     BUSY_FRACTION = "forebay_busy_fraction"

@@ -261,6 +261,27 @@ async def test_a_missing_topic_is_trouble_until_it_is_created(world: WorldFactor
     assert await source.topic_partitions() == (0,)
 
 
+async def test_a_topic_made_anew_has_another_id(world: WorldFactory) -> None:
+    topic = world(2)
+    source: Source = topic.make_source()
+    await source.start()
+    first = await source.topic_id()
+    assert first is not None
+    await topic.produce(0, b"a")
+    assert await source.topic_id() == first
+    await topic.make_anew()
+    async with asyncio.timeout(15.0):
+        while True:
+            try:
+                second = await source.topic_id()
+            except SourceUnavailable:  # brokers hear of it one after the other
+                continue
+            if second != first:
+                break
+            await asyncio.sleep(0.05)
+    assert second is not None
+
+
 async def until_committed(world: World, partition: int, offset: int) -> None:
     """Wait until Kafka knows the position."""
     async with asyncio.timeout(15.0):

@@ -22,10 +22,11 @@ from forebay_api.v1alpha1 import (
 )
 from forebay_consumer.breaker import Breaker
 from forebay_consumer.errors import SinkUnavailable
-from forebay_consumer.pipeline import Pipeline, Surroundings
+from forebay_consumer.pipeline import Pipeline
 from forebay_consumer.ports import Beginning, Decoder, Wanted
 from forebay_consumer.records import Batch, Claim, DeadLetter, EncodedChunk, RawChunk, Reason, WriteReceipt
 from forebay_consumer.status import Status
+from forebay_consumer.surroundings import Surroundings
 from support.chunks import encoded
 from support.fake_sink import FakeDatabase, FakePosition, FakeSink
 from support.fake_source import FakeKafka, FakeSource
@@ -93,9 +94,9 @@ class SlowSink(FakeSink):
         await asyncio.sleep(self.connect_s)
         return await super().connect()
 
-    async def claim(self, partitions: Iterable[int]) -> Mapping[int, Claim]:
+    async def claim(self, partitions: Iterable[int], topic_id: str | None = None) -> Mapping[int, Claim]:
         """As Sink.claim."""
-        claims = await super().claim(partitions)
+        claims = await super().claim(partitions, topic_id)
         self.claimed.append(tuple(claims))
         self.is_claiming = True
         await asyncio.sleep(self.claim_s)

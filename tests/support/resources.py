@@ -82,6 +82,8 @@ GOOD = [
     Good(id="verified-tls", changes="spec: {sink: {tls: {mode: verify-full, caSecretRef: {name: ca}}}}"),
     Good(id="ca-without-need", changes="spec: {sink: {tls: {mode: require, caSecretRef: {name: ca}}}}"),
     Good(id="column-from-path", changes=_columns("{name: a, from: {path: b.c.d}, epochUnit: Milliseconds}")),
+    Good(id="typed-column", changes=_columns("{name: a, from: {path: b}, type: 'numeric(12,2)', nullable: false}")),
+    Good(id="typed-by-words", changes=_columns("{name: a, from: {path: b}, type: 'app.span(3) with time zone[][3]'}")),
     Good(id="column-from-pointer", changes=_columns('{name: a, from: {path: "/b.c/d~1e/~0"}}')),
     Good(id="column-from-empty-key", changes=_columns('{name: a, from: {path: "/"}}')),
     Good(
@@ -234,6 +236,30 @@ BAD = [
     Bad(id="verify-without-ca", changes="spec: {sink: {tls: {mode: verify-ca}}}", path="spec.sink.tls.caSecretRef"),
     Bad(id="columns-are-an-object", changes="spec: {sink: {columns: {}}}", path="spec.sink.columns"),
     Bad(id="column-is-null", changes="spec: {sink: {columns: [null]}}", path="spec.sink.columns[0]"),
+    *(
+        Bad(
+            id=f"column-type-{name}",
+            changes=_columns(f"{{name: a, from: {{path: b}}, type: {text!r}}}"),
+            path="spec.sink.columns[0].type",
+            says="must be a type's name",
+        )
+        for name, text in {
+            "empty": "",
+            "with-a-statement": "int; DROP TABLE t",
+            "with-a-comment": "int--",
+            "with-a-block-comment": "int/*",
+            "with-a-default": "int default(1)+1",
+            "quoted": '"int"',
+            "of-a-column": "t.c%TYPE",
+            "two-lines": "int\nx",
+        }.items()
+    ),
+    Bad(
+        id="nullable-without-type",
+        changes=_columns("{name: a, from: {path: b}, nullable: true}"),
+        path="spec.sink.columns[0].nullable",
+        says="without type",
+    ),
     Bad(id="column-without-source", changes=_columns("{name: a}"), path="spec.sink.columns[0].from"),
     Bad(id="column-with-empty-source", changes=_columns("{name: a, from: {}}"), path="spec.sink.columns[0].from"),
     Bad(

@@ -20,12 +20,16 @@ from forebay_consumer.postgres_sink.schema import ensure_schema
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredPosition:
-    """One row of `forebay.positions`. is_held: whether its consumer is connected; None: this role may not see it."""
+    """One row of `forebay.positions`. topic_id: of the topic whose offset that is; None: not known.
+
+    is_held: whether its consumer is connected; None: this role may not see it.
+    """
 
     topic: str
     partition: int
     epoch: int
     next_offset: int
+    topic_id: str | None
     pipeline: str
     target: str
     claimed_at: datetime | None
@@ -57,9 +61,10 @@ class PositionsAdmin:
             rows = await self._session.fetch(sql.LIST_POSITIONS, source.group, source.topic)
         return tuple(StoredPosition(**dict(row)) for row in rows)
 
-    async def reset(self, next_offsets: Mapping[int, int]) -> None:
+    async def reset(self, next_offsets: Mapping[int, int], topic_id: str | None) -> None:
         """Move (or make) positions, and give them to this pipeline and table. All or none.
 
+        topic_id: of the topic whose offsets these are; None: not known, and the next claim stores it.
         Raises PositionsHeld when any of the group's partitions is held. Whoever claimed one before is fenced.
         """
         source = self._pipeline.spec.source
@@ -80,6 +85,7 @@ class PositionsAdmin:
                 starts,
                 self._pipeline.key,
                 f"{schema}.{table}",
+                topic_id,
             )
             await self._session.commit()
 

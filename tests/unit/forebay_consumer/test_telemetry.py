@@ -54,6 +54,7 @@ def test_metrics_agree_with_the_state() -> None:
         Metric.REWOUND: totals.rewound_records,
         Metric.OFFSET_GAPS: totals.gap_records,
         Metric.LOST: totals.lost_records,
+        Metric.MADE_ANEW: totals.made_anew,
         Metric.BUSY_FRACTION: 0.25,
         Metric.PARTITIONS: 1,
         Metric.BUFFERED_BYTES: 400,
