@@ -129,6 +129,7 @@ class CopyStream:
             key=source.keys[index] if source.keys is not None else None,
             column=column,
             timestamp_ms=source.timestamps_ms[index] if source.timestamps_ms is not None else None,
+            headers=source.headers[index] if source.headers is not None else (),
         )
 
     def _find(self, row: int) -> tuple[Span, int]:

@@ -67,7 +67,7 @@ class Beginning:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """Which parts of a record besides the value, its partition and its offset the table's plan uses."""
+    """Which parts of a record to take besides the value, its partition and its offset."""
 
     keys: bool = False
     timestamps: bool = False

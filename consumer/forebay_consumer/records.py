@@ -22,7 +22,7 @@ Header = tuple[str, bytes | None]
 class RawChunk:
     """Records of one partition in offset order, read under one claim. Never empty; all lists have one entry a record.
 
-    values: None is a tombstone. keys, timestamps_ms, headers: None where the table's plan has no use for them.
+    values: None is a tombstone. keys, timestamps_ms, headers: None where they were not asked for (ports.Wanted).
     first_timestamp_ms: Kafka timestamp of the first record, milliseconds since 1970, None if it has none.
     size_bytes: what values, and keys and headers if kept, take, for the buffer's budget; at least one a record.
     """
@@ -53,11 +53,13 @@ class Reason(StrEnum):
     UNKNOWN_FIELD = "UnknownField"
     CONSTRAINT = "ConstraintViolation"
     REJECTED = "RejectedByDatabase"
+    SUPERSEDED = "Superseded"
+    """Only after a replay: the row of this key may be newer than the record (mode Upsert)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
-    """A record that is kept in `forebay.dead_letters` instead of the table.
+    """A record that is kept, whole, in `forebay.dead_letters` instead of the table.
 
     message: for people; never contains the value. column: the column at fault, if one is.
     """
@@ -70,6 +72,7 @@ class DeadLetter:
     key: bytes | None = None
     column: str | None = None
     timestamp_ms: int | None = None
+    headers: Sequence[Header] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,7 +31,7 @@ class _StateCollector(Collector):
         totals = state.totals
         for name, help_text, value in (
             (Name.RECORDS, "Kafka records written, as rows or dead letters", totals.records),
-            (Name.BYTES, "Bytes of the values of these records", totals.record_bytes),
+            (Name.BYTES, "Bytes of these records: values, keys and headers", totals.record_bytes),
             (Name.ROWS, "Rows written to the table", totals.rows),
             (Name.DEAD_LETTERS, "Records kept in forebay.dead_letters", totals.dead_letters),
             (Name.TRANSACTIONS, "Transactions committed", totals.transactions),

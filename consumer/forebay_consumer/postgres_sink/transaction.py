@@ -12,6 +12,7 @@ from forebay_consumer.blame import find_guilty
 from forebay_consumer.copy_stream import CopyStream, build_streams
 from forebay_consumer.errors import Fenced, SinkUnavailable
 from forebay_consumer.failures import CLASHES, Data, Symptom, classify
+from forebay_consumer.letters import pack_headers, printable
 from forebay_consumer.postgres_sink.catalog import Target
 from forebay_consumer.postgres_sink.claims import LOCK_NOT_AVAILABLE, Owner
 from forebay_consumer.postgres_sink.connection import Session
@@ -311,16 +312,10 @@ async def insert_dead_letters(session: Session, owner: Owner, letters: list[Dead
         [letter.partition for letter in letters],
         [letter.offset for letter in letters],
         [letter.reason.value for letter in letters],
-        [_printable(letter.column) for letter in letters],
-        [_printable(letter.message) for letter in letters],
+        [printable(letter.column) for letter in letters],
+        [printable(letter.message) for letter in letters],
         [letter.key for letter in letters],
         [letter.value for letter in letters],
         [letter.timestamp_ms for letter in letters],
+        [pack_headers(letter.headers) for letter in letters],
     )
-
-
-def _printable(text: str | None) -> str | None:
-    """Without what a text column refuses (NUL, lone surrogates): a dead letter must never be refused itself."""
-    if text is None:
-        return None
-    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
