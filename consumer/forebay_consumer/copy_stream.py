@@ -212,6 +212,29 @@ def _candidates(stream: CopyStream, needle: bytes) -> Iterator[tuple[int, list[b
         before += span.end - span.first
 
 
+def add_field(stream: CopyStream, column: str, fields: Sequence[bytes | None]) -> CopyStream:
+    """The same rows with one more column at the end. fields: one a row, as split_row has them."""
+    payload, ends = bytearray(), array("Q")
+    for row, field in zip(stream.rows_one_by_one(), fields, strict=True):
+        if stream.copy_format is CopyFormat.TEXT:
+            payload += row.rstrip(b"\n") + b"\t" + (b"\\N" if field is None else field) + b"\n"
+        else:
+            size = -1 if field is None else len(field)
+            payload += struct.pack("!h", int.from_bytes(row[:2], "big") + 1) + row[2:]
+            payload += struct.pack("!i", size) + (field or b"")
+        ends.append(len(payload))
+    records = [span.block.find_record(row) for span in stream.spans for row in range(span.first, span.end)]
+    block = Block(
+        payload=payload,
+        row_ends=ends,
+        records=array("Q", (index for _, index in records)),
+        sources=tuple(source for source, _ in records),
+        chunks=array("Q", range(len(records))),
+    )
+    spans = (Span(block=block, first=0, end=len(ends)),) if records else ()
+    return replace(stream, columns=(*stream.columns, column), spans=spans)
+
+
 def split_row(copy_format: CopyFormat, row: bytes) -> list[bytes | None]:
     """The fields of one row in COPY format; None is NULL."""
     if copy_format is CopyFormat.TEXT:

@@ -281,9 +281,7 @@ def _find_key_problems(sink: SinkSpec, by_name: Mapping[str, CatalogColumn], fil
     return problems
 
 
-def _find_version_problems(
-    sink: SinkSpec, by_name: Mapping[str, CatalogColumn], filled: Collection[str]
-) -> list[str]:
+def _find_version_problems(sink: SinkSpec, by_name: Mapping[str, CatalogColumn], filled: Collection[str]) -> list[str]:
     name, field = sink.version_column, "spec.sink.versionColumn"
     if name is None:
         return []
