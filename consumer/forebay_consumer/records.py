@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from uuid import UUID
 
@@ -153,6 +153,7 @@ class WriteReceipt:
     rows.
     copies: COPY statements sent for this batch, failed ones included.
     commit_s: time of the COMMIT alone; took_s: from BEGIN of the first attempt to the end of COMMIT.
+    reasons: how many of the dead letters have each.
     """
 
     next_offsets: Mapping[int, int]
@@ -162,3 +163,4 @@ class WriteReceipt:
     copies: int
     commit_s: float
     took_s: float
+    reasons: Mapping[Reason, int] = field(default_factory=dict)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,7 +21,7 @@ from forebay_consumer.postgres_sink.isolation import Refusal, bury, try_again, w
 from forebay_consumer.postgres_sink.predecessors import end_frozen_holders
 from forebay_consumer.postgres_sink.refused import Refused
 from forebay_consumer.postgres_sink.writers import RowWriter, Tally
-from forebay_consumer.records import Batch, DeadLetter, WriteReceipt
+from forebay_consumer.records import Batch, DeadLetter, Reason, WriteReceipt
 from forebay_consumer.reduction import Key, build_key_streams, read_keys
 
 Admit = Callable[[int, int, Sequence[DeadLetter]], None]
@@ -60,7 +61,7 @@ class Writing:
     refused: list[DeadLetter] = field(default_factory=list)
     streams: list[CopyStream] = field(default_factory=list)
     rows: int = 0
-    buried: int = 0
+    buried: Counter[Reason] = field(default_factory=Counter)
 
     async def run(self) -> WriteReceipt:
         """Write everything or nothing. Raises Fenced (rolled back), SinkUnavailable, SinkBroken, and Refused."""
@@ -72,11 +73,12 @@ class Writing:
         return WriteReceipt(
             next_offsets=dict(self.batch.next_offsets),
             rows=self.rows,
-            dead_letters=self.buried,
+            dead_letters=self.buried.total(),
             retries=self.tally.retries,
             copies=self.tally.copies,
             commit_s=commit_s,
             took_s=loop.time() - began,
+            reasons=self.buried,
         )
 
     async def _prepare(self) -> None:
@@ -118,7 +120,7 @@ class Writing:
         self._judge(dead)
         await insert_dead_letters(self.session, self.owner, dead)
         await self._move_positions()
-        self.buried = len(dead)
+        self.buried = Counter(letter.reason for letter in dead)
         return await self._commit()
 
     async def _write_in_pieces(self) -> list[DeadLetter]:
