@@ -159,6 +159,7 @@ def build_producer_config(spec: SourceSpec, properties: Mapping[str, str], *, co
         "bootstrap.servers": spec.bootstrap_servers,
         "client.id": consumer_id,
         "acks": "all",
+        "batch.num.messages": 1,  # brokers refuse a batch as a whole: one record must not take others with it
         "message.max.bytes": LARGEST_RECORD_BYTES,  # the topic decides what is too large, not the client
         "message.timeout.ms": 10_000,  # of one attempt; the letters stay where they are and are tried again
         "topic.metadata.propagation.max.ms": 5_000,  # a topic that is not there is told soon

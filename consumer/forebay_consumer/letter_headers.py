@@ -10,6 +10,9 @@ from forebay_consumer.records import Header, Reason
 
 PREFIX = "__connect.errors."
 
+TIMESTAMP = "forebay.timestamp"
+"""The record's own time, in milliseconds since 1970; absent where it has none."""
+
 _REFUSED_BY_THE_DATABASE = frozenset({Reason.CONSTRAINT, Reason.REJECTED, Reason.SUPERSEDED})
 
 
@@ -32,5 +35,7 @@ def build_letter_headers(letter: StoredLetter, pipeline: str) -> list[Header]:
         "exception.message": letter.message if letter.column is None else f"{letter.column}: {letter.message}",
     }
     own = {name for name, _ in letter.headers}
-    added = [(PREFIX + name, text.encode()) for name, text in told.items() if PREFIX + name not in own]
+    added: list[Header] = [(PREFIX + name, text.encode()) for name, text in told.items() if PREFIX + name not in own]
+    if letter.timestamp is not None:
+        added.append((TIMESTAMP, str(round(letter.timestamp.timestamp() * 1000)).encode()))
     return [*letter.headers, *added]

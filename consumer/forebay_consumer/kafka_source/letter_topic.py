@@ -23,7 +23,7 @@ WAIT_S = 0.2
 WAITS = 75
 """So many of them: longer than message.timeout.ms, which ends each record's attempt."""
 
-_OF_ONE_RECORD = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD, KafkaError.INVALID_TIMESTAMP})
+_OF_ONE_RECORD = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD})
 """Refusals that say nothing of the next record."""
 
 _REMEDIES = {
@@ -32,12 +32,15 @@ _REMEDIES = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED: "allow the user of spec.source.configSecretRef to write to it",
     KafkaError.MSG_SIZE_TOO_LARGE: "raise the topic's max.message.bytes, or purge the letter",
     KafkaError.INVALID_RECORD: "a compacted topic takes no record without a key; name another topic",
-    KafkaError.INVALID_TIMESTAMP: "the topic's message.timestamp settings refuse the record's time; loosen them",
 }
 
 
 class KafkaLetterTopic:
-    """See ports.LetterTopic. pipeline: `namespace/name`. config_dir: as for KafkaSource."""
+    """See ports.LetterTopic. pipeline: `namespace/name`. config_dir: as for KafkaSource.
+
+    Records get the time at which they are sent: a topic's retention counts from it, and a broker would delete those of
+    old records the moment they arrive. The record's own time is a header.
+    """
 
     def __init__(
         self, *, spec: SourceSpec, topic: str, pipeline: str, consumer_id: str, config_dir: Path | None
@@ -87,7 +90,6 @@ class KafkaLetterTopic:
                     key=letter.key,
                     value=letter.value,
                     headers=build_letter_headers(letter, self._pipeline),  # type: ignore[arg-type]  # a list of pairs
-                    timestamp=_timestamp_ms(letter),
                     on_delivery=partial(_note, answers, letter.id),
                 )
             except KafkaException as error:
@@ -117,8 +119,3 @@ class KafkaLetterTopic:
 
 def _note(answers: dict[int, KafkaError | None], letter_id: int, error: KafkaError | None, _message: Message) -> None:
     answers[letter_id] = error
-
-
-def _timestamp_ms(letter: StoredLetter) -> int:
-    """0 is Kafka's word for "now"."""
-    return 0 if letter.timestamp is None else max(0, round(letter.timestamp.timestamp() * 1000))

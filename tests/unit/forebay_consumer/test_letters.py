@@ -81,6 +81,7 @@ def test_headers_in_the_topic_are_those_of_kafka_connect() -> None:
         ("__connect.errors.class.name", b"forebay"),
         ("__connect.errors.exception.class.name", b"WrongType"),
         ("__connect.errors.exception.message", b"id: expected a number, found a string"),
+        ("forebay.timestamp", b"1769860800000"),
     ]
 
 
