@@ -114,10 +114,11 @@ async def test_a_replay_that_is_killed_over_and_over_writes_each_row_once(desk: 
     await consumer.write({"id": -1, "note": "too long"})  # makes the schema
     columns = '"group", topic, partition, record_offset, reason, message, record_value, target'
     value = "convert_to(json_build_object('id', n)::text, 'UTF8')"
+    chosen = f'"group", topic, n % 3, n, reason, message, {value}, target'
+    source = f"forebay.dead_letters, generate_series(1, {KILLED_LETTERS}) n"
     await desk.rig.run(
         WIDEN,
-        f'INSERT INTO forebay.dead_letters ({columns}) SELECT "group", topic, n % 3, n, reason, message, {value}, target '
-        f"FROM forebay.dead_letters, generate_series(1, {KILLED_LETTERS}) n",
+        f"INSERT INTO forebay.dead_letters ({columns}) SELECT {chosen} FROM {source}",
         "DELETE FROM forebay.dead_letters WHERE partition = 0 AND record_offset = 0",
     )
     chance = random.Random(7)
