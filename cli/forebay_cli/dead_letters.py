@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from forebay_api.v1alpha1 import Pipeline
 from forebay_consumer.errors import ForebayError as ConsumerError
+from forebay_consumer.errors import SinkUnavailable
 from forebay_consumer.letters import LetterRow, ReasonCount, Selection
 from forebay_consumer.postgres_sink.letters_admin import LettersAdmin, open_letters
 
@@ -67,5 +68,7 @@ class LettersCommand:
                 self._pipeline, secret_dir=self._secrets.sink, ca_file=self._secrets.ca_file
             ) as admin:
                 yield admin
+        except SinkUnavailable as error:
+            raise Refused(f"{error}; nothing was done by halves: run it again") from error
         except ConsumerError as error:
-            raise Refused(f"{error}; nothing is done by halves: the command can be run again") from error
+            raise Refused(str(error)) from error

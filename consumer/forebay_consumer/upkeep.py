@@ -81,10 +81,16 @@ class Upkeep:
         self._purge_at = self._now() + self._jitter() * PURGE_EVERY_S
         try:
             while True:
+                await self._await_partitions()
                 await self._round()
         finally:
             if self._topic is not None:
                 self._topic.close()
+
+    async def _await_partitions(self) -> None:
+        while not self._partitions():
+            self._state = replace(self._state, unmirrored=None, oldest_unmirrored_s=None)
+            await asyncio.sleep(MIRROR_REST_S)
 
     async def _round(self) -> None:
         trouble = await self._try_once()
@@ -96,18 +102,21 @@ class Upkeep:
             return
         self._backoff.reset()
         await asyncio.sleep(MIRROR_REST_S)
-        pause_s = MIRROR_EVERY_S * (0.5 + self._jitter()) if self._topic is not None else PURGE_EVERY_S
         with suppress(TimeoutError):
-            async with asyncio.timeout(min(pause_s, max(0.0, self._purge_at - self._now()))):
+            async with asyncio.timeout(self._choose_pause_s()):
                 await self._wake.wait()
         self._wake.clear()
+
+    def _choose_pause_s(self) -> float:
+        until_purge_s = max(0.0, self._purge_at - self._now())
+        if self._topic is None:
+            return until_purge_s
+        pause_s = MIRROR_EVERY_S * (0.5 + self._jitter())
+        return pause_s if self._spec.retention_days is None else min(pause_s, until_purge_s)
 
     async def _try_once(self) -> str | None:
         """One round; what kept it from being whole."""
         partitions = frozenset(self._partitions())
-        if not partitions:
-            self._state = replace(self._state, unmirrored=None, oldest_unmirrored_s=None)
-            return None
         try:
             async with self._store.open() as session:
                 trouble = await self._mirror(session, partitions)

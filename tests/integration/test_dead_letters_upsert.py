@@ -7,6 +7,7 @@ import random
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from forebay_api.v1alpha1 import ColumnSource, ColumnSpec, Pipeline
@@ -213,6 +214,28 @@ async def test_replays_at_once_take_turns_and_the_last_letter_of_a_key_wins(
     runs = await asyncio.gather(*(replay_fully(rig, PLAIN) for _ in range(3)))
     assert sum(done.written for done, _ in runs) == 10
     assert await events(rig) == [(n, f"{LONG} {50 + n}", None) for n in range(10)]
+
+
+async def test_a_second_replay_writes_no_older_letter_while_the_first_holds_the_newer_one(
+    rig: SinkRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replaying, "REPLAY_LETTERS", 1)
+    consumer = await feeder(rig, PLAIN)
+    await consumer.write(record(1, "the older one"), record(1, "the newer one"))
+    await rig.run(WIDEN)
+    write, held = replaying.Replay._write, asyncio.Event()
+
+    async def write_late(self: replaying.Replay, *given: Any) -> Any:
+        if not held.is_set():
+            held.set()
+            await asyncio.sleep(1.0)
+        return await write(self, *given)
+
+    monkeypatch.setattr(replaying.Replay, "_write", write_late)
+    first = asyncio.create_task(replay_fully(rig, PLAIN))
+    await held.wait()
+    await asyncio.gather(first, replay_fully(rig, PLAIN))
+    assert await events(rig) == [(1, "the newer one", None)]
 
 
 @pytest.mark.parametrize(

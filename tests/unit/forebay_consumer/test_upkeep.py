@@ -146,6 +146,15 @@ async def test_a_letter_that_the_topic_never_takes_keeps_no_other_back() -> None
         assert upkeep.state().unmirrored == 3
 
 
+@pytest.mark.parametrize("days", [None, 30])
+@in_virtual_time
+async def test_an_idle_pipeline_costs_a_connection_twice_a_minute(days: int | None) -> None:
+    world = World(spec=DeadLetterSpec(topic="payments.dead", retention_days=days))
+    async with world.running():
+        await asyncio.sleep(3600)
+        assert 100 < world.letters.opened < 130
+
+
 @pytest.mark.parametrize("error", [SinkUnavailable("Unreachable", "no answer"), KeyError("a mistake of ours")])
 @in_virtual_time
 async def test_a_database_that_fails_is_told_and_ends_nothing(error: Exception) -> None:
@@ -209,6 +218,18 @@ async def test_partitions_that_went_to_another_consumer_are_no_longer_told_of() 
         await asyncio.sleep(120)
         assert upkeep.state().oldest_unmirrored_s is None
         assert upkeep.state().unmirrored is None
+
+
+@in_virtual_time
+async def test_letters_of_a_partition_that_has_just_come_are_copied_soon() -> None:
+    world = World(partitions=set())
+    world.letters.add()
+    async with world.running():
+        await asyncio.sleep(20)
+        assert world.letters.opened == 0
+        world.partitions.add(0)
+        await asyncio.sleep(1.5)
+        assert mirror(world).got == [1]
 
 
 @in_virtual_time
