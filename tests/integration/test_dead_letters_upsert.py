@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -283,6 +284,34 @@ async def test_random_histories_end_as_the_rule_says(
     assert await events(rig) == [expected[key] for key in sorted(expected)]
     async with letters_of(rig, pipeline) as admin:
         assert {count.reason for count in await admin.count(Selection())} <= {"Superseded"}
+
+
+@pytest.mark.parametrize("pipeline", [PLAIN, VERSIONED], ids=["plain", "versioned"])
+async def test_a_consumer_that_writes_the_same_keys_meanwhile_is_not_disturbed_and_has_the_last_word(
+    rig: SinkRig, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replaying, "REPLAY_LETTERS", 15)
+    chance = random.Random(11)
+    consumer = await feeder(rig, pipeline)
+    await consumer.write(*(record(chance.randrange(80), v=n) for n in range(600)))
+    keys_of_letters = {json.loads(value)["id"] for (value,) in await remaining(rig, "record_value")}
+    await rig.run(WIDEN)
+    last: dict[int, tuple[object, ...]] = {}
+
+    async def consume() -> None:
+        consuming = await feeder(rig, pipeline)
+        for step in range(60):
+            batch = [record(chance.randrange(70), "ok", 1000 + 100 * step + place) for place in range(30)]
+            await consuming.write(*batch)  # raises when it is fenced, deadlocked or kept waiting
+            last.update({int(str(each["id"])): (each["id"], "ok", each["v"]) for each in batch})
+
+    _, (done, _) = await asyncio.gather(consume(), replay_fully(rig, pipeline))
+
+    found = {row[0]: row for row in await events(rig)}
+    assert {key: found[key] for key in last} == last
+    assert set(found) == keys_of_letters | set(last)
+    assert done.written > 0
+    assert done.left["Superseded"] + done.written == 600
 
 
 def _version(row: tuple[object, ...]) -> int:
