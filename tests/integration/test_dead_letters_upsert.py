@@ -201,7 +201,8 @@ async def test_a_replay_gives_way_to_a_consumer_and_says_so_in_the_end(
     async with rig.admin() as other, other.transaction():
         await other.execute("INSERT INTO events VALUES (1, 'from the consumer')")
         with pytest.raises(SinkUnavailable, match=r"LockTimeout.*run it again"):
-            await replay(rig, PLAIN)
+            async with asyncio.timeout(10):
+                await replay(rig, PLAIN)
     assert len(await remaining(rig)) == 1
 
 
