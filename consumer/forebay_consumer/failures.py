@@ -219,7 +219,13 @@ def _is_unsupported(symptom: Symptom) -> bool:
     return symptom.sqlstate == "0A000" and symptom.kind != "InvalidCachedStatementError"
 
 
+SUPERSEDED = "Superseded"
+"""Symptom.kind of what a replay's writer says of its own accord: the row of this key must be left as it is."""
+
+
 def _classify_client_error(symptom: Symptom) -> Failure:
+    if symptom.kind == SUPERSEDED:
+        return Data(reason=Reason.SUPERSEDED, message=symptom.message)
     if symptom.kind in _CLIENT_CONFIGURATION:
         return Systemic(
             reason="BadConnectionSettings", message=f"{symptom.message}; correct the Secret that spec.sink names"

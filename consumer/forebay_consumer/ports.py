@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
 from forebay_api.v1alpha1 import StartFrom
 
+from forebay_consumer.letters import StoredLetter
 from forebay_consumer.plan import TablePlan
 from forebay_consumer.records import Batch, Claim, EncodedChunk, RawChunk, WriteReceipt
 
@@ -67,7 +69,7 @@ class Beginning:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """Which parts of a record besides the value, its partition and its offset the table's plan uses."""
+    """Which parts of a record to take besides the value, its partition and its offset."""
 
     keys: bool = False
     timestamps: bool = False
@@ -193,3 +195,48 @@ class Sink(Protocol):
 
     async def close(self) -> None:
         """Close the connection in good order; never raises."""
+
+
+class LetterSession(Protocol):
+    """An open connection to where dead letters are kept. Methods raise SinkUnavailable and SinkBroken."""
+
+    async def read_unmirrored(self, partitions: Collection[int], after_id: int) -> Sequence[StoredLetter]:
+        """The next letters, by id, that their topic does not have: few and small enough to hold at once."""
+
+    async def mark_mirrored(self, ids: Collection[int]) -> None:
+        """Their topic has them."""
+
+    async def count_unmirrored(self, partitions: Collection[int]) -> tuple[int, float | None]:
+        """How many their topic does not have, and the seconds since the oldest of those was written."""
+
+    async def purge_old(self, partitions: Collection[int], *, days: int, only_mirrored: bool) -> int:
+        """Delete some of those that are older; returns how many: 0 when none is left."""
+
+
+class LetterStore(Protocol):
+    """Where dead letters are kept."""
+
+    def open(self) -> AbstractAsyncContextManager[LetterSession]:
+        """A connection of its own, apart from the one that writes. Raises SinkUnavailable and SinkBroken."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """What became of letters sent to their topic. delivered: ids.
+
+    trouble: why some were not, with the remedy. is_blocked: others would fare no better, so it is not worth going on.
+    """
+
+    delivered: frozenset[int]
+    trouble: str | None = None
+    is_blocked: bool = False
+
+
+class LetterTopic(Protocol):
+    """The topic to which dead letters are copied."""
+
+    async def deliver(self, letters: Sequence[StoredLetter]) -> Delivery:
+        """Send them and wait for the brokers' word, some seconds at most. Raises nothing."""
+
+    def close(self) -> None:
+        """End a delivery under way; its letters count as not delivered."""

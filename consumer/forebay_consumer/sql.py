@@ -216,12 +216,14 @@ RETURNING topic_id
 
 INSERT_DEAD_LETTERS = """
 INSERT INTO forebay.dead_letters ("group", topic, partition, record_offset, reason, column_name, message, record_key,
-                                  record_value, record_timestamp, target)
+                                  record_value, record_headers, record_timestamp, target)
 SELECT $1, $2, d.partition, d.record_offset, d.reason, d.column_name, d.message, d.record_key, d.record_value,
+       d.headers::jsonb,
        CASE WHEN d.timestamp_ms BETWEEN -62135596800000 AND 253402300799999
             THEN to_timestamp(d.timestamp_ms / 1000.0) END, $3
-FROM unnest($4::int[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::bytea[], $10::bytea[], $11::bigint[])
-  AS d(partition, record_offset, reason, column_name, message, record_key, record_value, timestamp_ms)
+FROM unnest($4::int[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::bytea[], $10::bytea[], $11::bigint[],
+            $12::text[])
+  AS d(partition, record_offset, reason, column_name, message, record_key, record_value, timestamp_ms, headers)
 """
 """A timestamp that PostgreSQL cannot hold (producers may send any number) becomes NULL: a letter is never refused."""
 

@@ -127,6 +127,7 @@ RATE = Range(minimum=1, maximum=1_000_000_000)
 """Records or rows a second of one consumer; the upper bound only catches slips of the unit."""
 
 SAMPLES = Range(minimum=1, maximum=100)
+DAYS = Range(minimum=1, maximum=36_500)
 WINDOW_RECORDS = Range(minimum=1, maximum=10_000_000)
 """The breaker's window; its memory is a few counters, so the bound only catches slips."""
 

@@ -25,6 +25,7 @@ from forebay_api.v1alpha1 import (
     ScalingSpec,
     SinkMode,
     SinkSpec,
+    SourceSpec,
     Timing,
     TlsMode,
     TlsSpec,
@@ -259,6 +260,19 @@ def _check_delete_when(mode: SinkMode, marker: DeleteWhen | None) -> str | None:
     return f"has no meaning in mode {mode}; remove it, or set mode: Upsert" if misplaced else None
 
 
+def _check_version(mode: SinkMode, key: Sequence[str], version: str | None) -> str | None:
+    if version is None:
+        return None
+    if mode is not SinkMode.UPSERT:
+        return f"has no meaning in mode {mode}; remove it, or set mode: Upsert"
+    return f"column {version} is one of keyColumns; name another" if version in key else None
+
+
+def _check_letter_topic(source: SourceSpec, sink: SinkSpec) -> str | None:
+    is_own = sink.dead_letters.topic == source.topic
+    return "deadLetters.topic is the topic that the pipeline reads; name another" if is_own else None
+
+
 def _check_collector(columns: Sequence[ColumnSpec], unknown: UnknownFields) -> str | None:
     taken = any(column.name == unknown.column for column in columns)
     return f"column {unknown.column} is filled by spec.sink.columns; name another" if taken else None
@@ -327,7 +341,9 @@ RULES: Mapping[type, Sequence[Rule]] = {
         Rule(needs=("mode", "key_columns"), blames="key_columns", check=_check_key_columns),
         Rule(needs=("key_columns",), blames="key_columns", check=_check_unique_key),
         Rule(needs=("mode", "delete_when"), blames="delete_when", check=_check_delete_when),
+        Rule(needs=("mode", "key_columns", "version_column"), blames="version_column", check=_check_version),
     ],
+    PipelineSpec: [Rule(needs=("source", "sink"), blames="sink", check=_check_letter_topic)],
     TlsSpec: [Rule(needs=("mode", "ca_secret_ref"), blames="ca_secret_ref", check=_check_tls)],
     UnknownFields: [Rule(needs=("policy", "column"), blames="policy", check=_check_policy)],
     DeadLetterSpec: [Rule(needs=("minimum", "window_records"), blames="minimum", check=_check_breaker)],

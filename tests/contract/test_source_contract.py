@@ -229,7 +229,7 @@ async def test_wanted_parts_of_records_come_along(world: WorldFactory) -> None:
     assert list(full.keys or ()) == [b"k"]
     assert full.headers is not None
     assert list(full.headers[0]) == [("h", b"1")]
-    assert full.timestamps_ms == [full.first_timestamp_ms]
+    assert list(full.timestamps_ms or ()) == [full.first_timestamp_ms]
     assert full.first_timestamp_ms is not None
 
 

@@ -36,10 +36,13 @@ class Rig:
     def wait_replayed(self) -> None:
         """Wait until every standby shows what is committed now: streaming alone does not say that."""
         position = self.cluster.run_sql("SELECT pg_current_wal_lsn();")
-        reached = f"SELECT pg_last_wal_replay_lsn() >= '{position}';"
-        for name in sorted(self.cluster.nodes.keys() - {self.find_leader()}):
-            parts = self.cluster.nodes[name].admin()
-            assert wait_until(lambda p=parts: self.cluster.run_sql(reached, parts=p) == "t", DEADLINE_S), name
+        standbys = [self.cluster.nodes[name].admin() for name in self.cluster.nodes.keys() - {self.find_leader()}]
+        sql = f"SELECT pg_last_wal_replay_lsn() >= '{position}';"
+
+        def is_replayed() -> bool:
+            return all(self.cluster.run_sql(sql, parts=parts) == "t" for parts in standbys)
+
+        assert wait_until(is_replayed, DEADLINE_S), f"a standby did not come to {position}"
 
 
 @contextmanager

@@ -97,6 +97,8 @@ GOOD = [
     Good(id="upsert", changes=_upsert("id")),
     Good(id="upsert-by-two-columns", changes=_upsert('tenant, "Nr. 1"')),
     Good(id="upsert-with-deletions", changes=_upsert("id", 'deleteWhen: {path: meta.op, values: [d, "true", "1"]}')),
+    Good(id="upsert-with-a-version", changes=_upsert("id", "versionColumn: updated_at")),
+    Good(id="dead-letters-mirrored", changes="spec: {sink: {deadLetters: {topic: payments.dead, retentionDays: 30}}}"),
     Good(id="unknown-fields-to-dead-letters", changes="spec: {sink: {unknownFields: {policy: DeadLetter}}}"),
     Good(id="unknown-fields-collected", changes="spec: {sink: {unknownFields: {column: extra}}}"),
     Good(
@@ -317,6 +319,35 @@ BAD = [
         id="fraction-above-one",
         changes="spec: {sink: {deadLetters: {maxFraction: 1.5}}}",
         path="spec.sink.deadLetters.maxFraction",
+    ),
+    Bad(
+        id="version-in-append-mode",
+        changes="spec: {sink: {versionColumn: v}}",
+        path="spec.sink.versionColumn",
+        says="has no meaning in mode Append",
+    ),
+    Bad(
+        id="version-in-the-key",
+        changes=_upsert("id, v", "versionColumn: v"),
+        path="spec.sink.versionColumn",
+        says="keyColumns",
+    ),
+    Bad(id="empty-version", changes=_upsert("id", 'versionColumn: ""'), path="spec.sink.versionColumn"),
+    Bad(
+        id="dead-letters-into-the-source",
+        changes="spec: {source: {topic: loop}, sink: {deadLetters: {topic: loop}}}",
+        path="spec.sink",
+        says="deadLetters.topic",
+    ),
+    Bad(
+        id="illegal-dead-letter-topic",
+        changes="spec: {sink: {deadLetters: {topic: 'a b'}}}",
+        path="spec.sink.deadLetters.topic",
+    ),
+    Bad(
+        id="retention-of-no-day",
+        changes="spec: {sink: {deadLetters: {retentionDays: 0}}}",
+        path="spec.sink.deadLetters.retentionDays",
     ),
     Bad(
         id="breaker-that-never-trips",
