@@ -6,7 +6,7 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,29 +45,39 @@ class Crew:
         for _ in range(count):
             flood.start_consumer()
 
-    def kill(self, victim: float) -> None:
-        """SIGKILL to one, and a new one."""
-        with self._lock:
-            process = self._take(victim)
-            process.child.send(signal.SIGKILL)
-            process.child.wait(END_S)
-            self._flood.start_consumer()
-
-    def restart(self, victim: float) -> None:
-        """SIGTERM to one, and a new one when it has ended."""
-        with self._lock:
-            process = self._take(victim)
-        self._end(process)
-        with self._lock:
-            self._flood.start_consumer()
-
-    def freeze(self, victim: float, hold_s: float) -> None:
-        """SIGSTOP to one, and SIGCONT after so long. It may be killed meanwhile."""
+    def kill(self, victim: float) -> int:
+        """SIGKILL to one, and a new one. Returns how many it met: none while the only one is being restarted."""
         with self._lock:
             process = self._choose(victim)
+            if process is None:
+                return 0
+            self._ask(process)
+            self._flood.kill(process)
+            self._flood.start_consumer()
+        return 1
+
+    def restart(self, victim: float) -> int:
+        """SIGTERM to one, and a new one when it has ended. Returns as kill() does."""
+        with self._lock:
+            process = self._choose(victim)
+            if process is None:
+                return 0
+            self._flood.processes.remove(process)
+        self._end([process])
+        with self._lock:
+            self._flood.start_consumer()
+        return 1
+
+    def freeze(self, victim: float, hold_s: float) -> int:
+        """SIGSTOP to one, and SIGCONT after so long; it may be killed meanwhile. Returns as kill() does."""
+        with self._lock:
+            process = self._choose(victim)
+        if process is None:
+            return 0
         process.child.send(signal.SIGSTOP)
         time.sleep(hold_s)
         process.child.send(signal.SIGCONT)
+        return 1
 
     def replace_ended(self) -> None:
         """Note who has ended by itself, and start others."""
@@ -82,11 +92,7 @@ class Crew:
         self.replace_ended()
         with self._lock:
             processes, self._flood.processes[:] = list(self._flood.processes), []
-        for process in processes:
-            self._ask(process)
-            process.child.send(signal.SIGTERM)
-        for process in processes:
-            self._wait(process)
+        self._end(processes)
 
     def read_logs(self) -> Told:
         """Return what all of them said, those that are gone included."""
@@ -101,25 +107,22 @@ class Crew:
                 if line.startswith("{") and line.endswith("}"):  # not a traceback, nor a line cut by a kill
                     yield json.loads(line)
 
-    def _choose(self, victim: float) -> ConsumerProcess:
-        return self._flood.processes[int(victim * len(self._flood.processes))]
+    def _choose(self, victim: float) -> ConsumerProcess | None:
+        processes = self._flood.processes
+        return processes[int(victim * len(processes))] if processes else None
 
-    def _take(self, victim: float) -> ConsumerProcess:
-        process = self._choose(victim)
-        self._ask(process)
-        self._flood.processes.remove(process)
-        return process
-
-    def _ask(self, process: ConsumerProcess) -> None:
+    def _ask(self, process: ConsumerProcess) -> bool:
+        """Note what it has counted; False: it does not answer, as one that has hardly begun."""
         state = process.state()
         self.retries += 0 if state is None else state.totals.retries
+        return state is not None
 
-    def _end(self, process: ConsumerProcess) -> None:
-        process.child.send(signal.SIGTERM)
-        self._wait(process)
-
-    def _wait(self, process: ConsumerProcess) -> None:
-        code = process.child.wait(END_S)
-        if code != 0:
-            self.ended.append(f"{process.child.log_file.name} ended with {code} when asked to drain")
-            process.child.kill_family()
+    def _end(self, processes: Sequence[ConsumerProcess]) -> None:
+        answered = [self._ask(process) for process in processes]
+        for process in processes:
+            process.child.send(signal.SIGTERM)
+        for process, has_begun in zip(processes, answered, strict=True):
+            code = process.child.wait(END_S)
+            if code != 0 and (has_begun or code != -signal.SIGTERM):
+                self.ended.append(f"{process.child.log_file.name} ended with {code} when asked to drain")
+                process.child.kill_family()

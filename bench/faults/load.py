@@ -19,21 +19,23 @@ from bench.faults.records import Record
 
 TICK_S = 0.01
 LINGER_MS = 5
+LEAST_BACKLOG = 500
+"""Records that the consumers' first commit is made of."""
 DELIVER_S = 60.0
 """A killed broker is back in ten seconds, and its producer may wait two more."""
 
 
 class Load:
-    """with Load(...) as load: ...; wait() returns when everything is delivered."""
+    """with Load(...) as load: load.start(); ...; load.wait(); what is to be there beforehand is sent by `with`."""
 
     def __init__(
         self, bootstrap: str, topic: str, records: Sequence[Record], ledger: Path, *, backlog: float, load_s: float
     ) -> None:
-        """backlog: share of the records that go at once, before start() returns; load_s: how long the rest takes."""
+        """backlog: share of the records that go beforehand, some in any case; load_s: how long the rest takes."""
         config = {**build_producer_config(bootstrap), "linger.ms": LINGER_MS, "log_level": 0}
         self._producer = Producer(config)
         self._topic, self._records, self._load_s = topic, records, load_s
-        self._backlog = round(backlog * len(records))
+        self._backlog = max(LEAST_BACKLOG, round(backlog * len(records)))
         self._writer = LedgerWriter(ledger)
         self._keeper = LedgerKeeper(self._writer)
         self._thread = threading.Thread(target=self._run, name="load")
@@ -45,15 +47,19 @@ class Load:
     def __enter__(self) -> Self:
         self._send(self._records[: self._backlog])
         self._producer.flush(DELIVER_S)
-        self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._ended.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
         self._writer.close()
+
+    def start(self) -> None:
+        """Begin with the rest."""
+        self._thread.start()
 
     def wait(self, timeout_s: float = DELIVER_S) -> None:
         """Return when every record is delivered. Raises DeliveryFailed."""

@@ -133,10 +133,11 @@ class PlannedFault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedRound:
-    """One round, all of which follows from its seed. load_s: how long it takes to send what is not there beforehand.
+    """One round, all of which follows from its seed.
 
-    backlog: share of the records that is there before the consumers are. keys: distinct ones of mode Upsert.
-    tombstones: share of the records of that mode. faults: in the order of their begin.
+    load_s: how long it takes, from the first commit on, to send what is not there beforehand. backlog: share of the
+    records that is. keys: distinct ones of mode Upsert. tombstones: share of the records of that mode. faults: in the
+    order of their begin.
     """
 
     seed: int

@@ -53,11 +53,11 @@ def strike(arena: Arena, crew: Crew, role: str, fault: PlannedFault) -> Struck:
 def _strike_process(arena: Arena, crew: Crew, role: str, fault: PlannedFault) -> int:
     match fault.kind:
         case Kind.KILL_CONSUMER:
-            crew.kill(fault.victim)
+            return crew.kill(fault.victim)
         case Kind.RESTART_CONSUMER:
-            crew.restart(fault.victim)
+            return crew.restart(fault.victim)
         case Kind.FREEZE_CONSUMER:
-            crew.freeze(fault.victim, fault.hold_s)
+            return crew.freeze(fault.victim, fault.hold_s)
         case Kind.KILL_DATABASE:
             _restart(arena, Side.DATABASE, arena.postgres.kill)
         case Kind.SHUT_DATABASE:

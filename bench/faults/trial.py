@@ -129,6 +129,7 @@ def _run_faults(arena: Arena, planned: PlannedRound, flood: Flood, crew: Crew, r
         if not wait_until(watch.has_begun, FIRST_COMMIT_S):
             raise RoundFailed(f"nothing was written within {FIRST_COMMIT_S:.0f} s\n{flood.tails()}")
         began_at_s = time.monotonic()
+        load.start()
         struck = _strike_all(arena, planned.faults, crew, flood.database.user, began_at_s)
         arena.heal()
         crew.replace_ended()

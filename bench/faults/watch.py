@@ -39,7 +39,7 @@ class PositionWatch:
 
     def __enter__(self) -> Self:
         self._loop = LoopThread("forebay-position-watch")
-        self._loop.spawn(self._watch())
+        self._watching = self._loop.spawn(self._watch())
         return self
 
     def __exit__(
@@ -62,6 +62,8 @@ class PositionWatch:
 
     def find_end(self, ends: Mapping[int, int]) -> float | None:
         """Return when these positions were first seen to be reached; None = they are not."""
+        if self._watching.done():
+            self._watching.result()  # it never ends but by an error, which is to be seen
         reached = (look.at_s for look in list(self._looks) if all(look.positions.get(p) == n for p, n in ends.items()))
         return next(reached, None)
 
