@@ -19,6 +19,8 @@ from forebay_cli.local.ha.loop_thread import LoopThread
 
 BLOCK = 16 * 1024
 """Bytes that travel at once: a throttled way is even, and a quick one costs little."""
+LONG_AGO_S = 3600.0
+"""More than any latency: the first piece of a connection comes after a pause."""
 RESET = struct.pack("ii", 1, 0)
 """SO_LINGER on, 0 s: close() sends RST and forgets what is unsent."""
 
@@ -48,11 +50,13 @@ class _Link:
 class _Weather:
     """What the network is like. budgets: bytes that still pass before one connection is cut; None = all.
 
+    latency_s: always; delay_s: more, for a while. Both hold back the first piece after a pause, as a long way does.
     deaf_to: bytes to the server of whose answer the client is to hear nothing.
     """
 
     passable: dict[Direction, asyncio.Event]
     budgets: dict[Direction, int | None]
+    latency_s: float = 0.0
     delay_s: float = 0.0
     s_per_byte: float = 0.0
     deaf_to: bytes | None = None
@@ -121,8 +125,12 @@ class FaultProxy:
         """Let everything through again; what was held back arrives."""
         self._loop.call(self._pass(directions, passable=True))
 
+    def settle(self, latency_ms: int) -> None:
+        """Be so long a way in each direction from now on; mend() leaves it so."""
+        self._loop.call(self._settle(latency_ms / 1000))
+
     def slow(self, *, delay_ms: int = 0, bytes_per_s: int | None = None) -> None:
-        """Delay each piece by delay_ms, and let no more than bytes_per_s through (None = any), in each direction."""
+        """Be so much longer a way, and let no more than bytes_per_s through (None = any), in each direction."""
         self._loop.call(self._slow(delay_ms / 1000, 1 / bytes_per_s if bytes_per_s else 0.0))
 
     def cut_after(self, cut_bytes: int, direction: Direction) -> None:
@@ -180,6 +188,9 @@ class FaultProxy:
         for direction in directions:
             event = self._weather.passable[direction]
             (event.set if passable else event.clear)()
+
+    async def _settle(self, latency_s: float) -> None:
+        self._weather.latency_s = latency_s
 
     async def _slow(self, delay_s: float, s_per_byte: float) -> None:
         self._weather.delay_s, self._weather.s_per_byte = delay_s, s_per_byte
@@ -257,12 +268,15 @@ class FaultProxy:
         self, link: _Link, direction: Direction, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         """Carry one direction, its end included."""
+        clock = asyncio.get_running_loop().time
+        passed_at_s = clock() - LONG_AGO_S
         with suppress(OSError):  # either side has gone, and the other is told below
             while block := await reader.read(BLOCK):
-                await self._hold_up(direction, len(block))
+                await self._hold_up(direction, len(block), clock() - passed_at_s)
                 passing = self._choose_passing(link, direction, block)
                 writer.write(block[:passing])
                 await writer.drain()
+                passed_at_s = clock()
                 self.counts.moved[direction] += passing
                 if passing < len(block):
                     self._cut(link, direction)
@@ -271,10 +285,13 @@ class FaultProxy:
         with suppress(OSError):
             writer.close()
 
-    async def _hold_up(self, direction: Direction, size: int) -> None:
+    async def _hold_up(self, direction: Direction, size: int, since_last_s: float) -> None:
+        """since_last_s: pieces that follow each other travel together."""
         weather = self._weather
-        if delay_s := weather.delay_s + size * weather.s_per_byte:
-            await asyncio.sleep(delay_s)
+        delay_s = weather.latency_s + weather.delay_s
+        wait_s = (delay_s if since_last_s >= delay_s else 0.0) + size * weather.s_per_byte
+        if wait_s:
+            await asyncio.sleep(wait_s)
         await weather.passable[direction].wait()
 
     def _choose_passing(self, link: _Link, direction: Direction, block: bytes) -> int:

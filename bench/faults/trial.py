@@ -84,6 +84,7 @@ def _open_stage(arena: Arena, planned: PlannedRound) -> Iterator[Flood]:
     folder = arena.folder / topic
     folder.mkdir()
     flood = _build_flood(arena, planned, topic, database, folder)
+    arena.proxies[Side.DATABASE].settle(planned.latency_ms)
     try:
         flood.run_sql(UPSERT_TABLE if planned.mode is SinkMode.UPSERT else TABLE)
         yield flood

@@ -75,7 +75,7 @@ class PositionWatch:
                     await self._look(connection)
                 finally:
                     connection.terminate()
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
                 await asyncio.sleep(LOOK_EVERY_S)  # it is away, or nobody has made the schema yet
 
     async def _look(self, connection: asyncpg.Connection[Any]) -> None:

@@ -86,6 +86,13 @@ def test_consumers_are_frozen_for_longer_than_their_session() -> None:
     assert all(fault.hold_s > SESSION_S for fault in frozen)
 
 
+def test_frozen_consumer_has_another_that_takes_over() -> None:
+    alone = [each for each in plan_campaign(1, 200) if each.consumers == 1]
+
+    assert alone
+    assert all(fault.kind is not Kind.FREEZE_CONSUMER for each in alone for fault in each.faults)
+
+
 def test_cuts_downwards_are_so_short_that_one_in_many_meets_the_answer_of_a_commit() -> None:
     cuts = [
         fault.cut_bytes or 0 for each in plan_campaign(1, 200) for fault in each.faults if fault.kind is Kind.CUT_DOWN

@@ -183,7 +183,7 @@ def test_hole_hides_the_end_of_a_connection_too(connect: Connect, proxy: FaultPr
     assert server.recv(1) == b""
 
 
-def test_delay_holds_each_piece_for_its_time(connect: Connect, proxy: FaultProxy) -> None:
+def test_delay_holds_what_comes_after_a_pause_for_its_time(connect: Connect, proxy: FaultProxy) -> None:
     client, server = connect()
     proxy.slow(delay_ms=200)
     began_at_s = time.monotonic()
@@ -195,6 +195,18 @@ def test_delay_holds_each_piece_for_its_time(connect: Connect, proxy: FaultProxy
     server.recv(1)
 
     assert 0.2 <= took_s < 2.0
+
+
+def test_latency_stays_after_mend_and_does_not_add_up_over_pieces(connect: Connect, proxy: FaultProxy) -> None:
+    client, server = connect()
+    proxy.settle(200)
+    proxy.mend()
+    began_at_s = time.monotonic()
+    client.sendall(bytes(200_000))
+    client.shutdown(socket.SHUT_WR)
+
+    assert len(read_all(server)) == 200_000
+    assert 0.2 <= time.monotonic() - began_at_s < 1.5
 
 
 def test_throttle_lets_no_more_than_its_rate_through(connect: Connect, proxy: FaultProxy) -> None:
