@@ -102,7 +102,7 @@ COMMIT."""
 LATENCIES_MS = (0, 0, 2, 8, 20)
 """Of the way to the database, all the time: a transaction is eight times there and back, and the longer it takes, the
 more of what happens meets one."""
-RECORDS = (20_000, 60_000)
+RECORDS = (20_000, 40_000)
 LOAD_S = (1.2, 3.0)
 KEYS = (300, 5_000)
 TOMBSTONES = (0.02, 0.3)

@@ -62,9 +62,9 @@ class _Seen:
 def run_round(arena: Arena, planned: PlannedRound) -> Entry:
     """Do it. What went wrong is in the entry's problems, and then the evidence is kept (see find_evidence)."""
     began_at_s = time.monotonic()
-    records = build_records(planned)
     with _open_stage(arena, planned) as flood:
         crew = Crew(flood, planned.consumers)
+        records = build_records(planned)  # while they begin
         try:
             seen = _run_faults(arena, planned, flood, crew, records)
             crew.stop()

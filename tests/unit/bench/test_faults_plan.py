@@ -71,7 +71,7 @@ def test_faults_are_within_their_bounds_and_in_the_order_of_their_begin() -> Non
 
     for each in rounds:
         assert 1 <= len(each.faults) <= 4
-        assert 20_000 <= each.records <= 60_000
+        assert 20_000 <= each.records <= 40_000
         assert [fault.after_s for fault in each.faults] == sorted(fault.after_s for fault in each.faults)
         for fault in each.faults:
             assert 0 <= fault.after_s <= each.load_s + 0.001
