@@ -24,11 +24,12 @@ from forebay_consumer.lane_status import LaneStatus
 from forebay_consumer.pace import Cap
 from forebay_consumer.plan import TablePlan
 from forebay_consumer.ports import Beginning, Decoder, PositionLost, Sink, Source
-from forebay_consumer.positions import describe_loss
-from forebay_consumer.records import Batch, Claim, EncodedChunk, WriteReceipt
+from forebay_consumer.records import Batch, EncodedChunk, WriteReceipt
 from forebay_consumer.retry import AWAY, BROKEN, FAILING, Backoff
+from forebay_consumer.settlement import Settlement
 from forebay_consumer.status import Status
 from forebay_consumer.surroundings import Surroundings
+from forebay_consumer.topic_guard import TopicGuard
 
 FENCE_DELAY_S = 1.0
 """A fenced consumer waits this long (jittered, doubled each time) before it claims again if the group still says so."""
@@ -78,7 +79,18 @@ class Lane:
         self._around = shared.around
         self._builder = self.status.builder
         self._policy = BatchPolicy(ceiling_rows=shared.cap.burst_rows if shared.cap else None)
-        self._lost: list[PositionLost] = []
+        self._guard = TopicGuard(shared.source, self.positions)
+        self._settlement = Settlement(
+            skips=shared.spec.on_position_lost is OnPositionLost.SKIP_TO_EARLIEST,
+            source=shared.source,
+            sink=sink,
+            lane=self.status,
+            totals=shared.status,
+            guard=self._guard,
+            drop=self._drop,
+            on_fenced=self._on_fenced,
+            first_seen=shared.first_seen,
+        )
         self._answered_at = self._arrived_at = shared.around.now()
         self._away = Backoff(AWAY)
         self._failing = Backoff(FAILING)
@@ -101,7 +113,7 @@ class Lane:
 
     def lose(self, event: PositionLost) -> None:
         """Kafka has no record at a position."""
-        self._lost.append(event)
+        self._settlement.add((event,))
         self.wake()
 
     def add(self, chunks: Iterable[EncodedChunk], arrived_at: float) -> None:
@@ -176,7 +188,7 @@ class Lane:
         if self.status.sink_changed(health, reason, message):
             log.warning("sink not ready", extra={"health": health, "reason": reason, "detail": message})
         await self._forget(self.positions.assigned)
-        self._lost.clear()
+        self._settlement.clear()
         now = self._around.now()
         self.status.reset(now)
         self._shared.status.reset_rates(now)
@@ -198,7 +210,7 @@ class Lane:
         while not self._is_draining and (self.number == 0 or self.positions.assigned):
             self._wake.clear()
             await self._claim_new()
-            await self._settle_lost()
+            await self._settlement.settle()
             await self._check_idle()
             if self._is_draining:
                 return
@@ -208,21 +220,33 @@ class Lane:
     async def _claim_new(self) -> None:
         partitions = self.positions.claimable(self._around.now())
         if partitions and (partitions := await self._initialize(partitions)):
-            claims = await self._sink.claim(partitions)
+            claims = await self._sink.claim(partitions, await self._ask_topic())
             claim_id, rewound = self.positions.claimed(claims)
-            for partition, claim in claims.items():
+            made_anew = self._guard.find_made_anew(claims.values(), claim_id)
+            self._settlement.add(made_anew)
+            strangers = {each.partition for each in made_anew}
+            good = {p: claim for p, claim in claims.items() if p not in strangers}
+            for partition, claim in good.items():
                 self._shared.first_seen.setdefault(partition, claim.next_offset)
             self._shared.status.add(claims=len(claims), rewound_records=rewound)
             log.info("partitions claimed", extra={"partitions": list(claims), "rewound_records": rewound})
             if rewound:
                 log.warning("the database lost commits, reading on from before", extra={"rewound_records": rewound})
             self._source.mirror_claims(claims.values())
-            await self._source.begin(
-                {p: Beginning(next_offset=claim.next_offset, claim_id=claim_id) for p, claim in claims.items()}
-            )
+            if good:
+                await self._source.begin(
+                    {p: Beginning(next_offset=claim.next_offset, claim_id=claim_id) for p, claim in good.items()}
+                )
         elif self.positions.next_claim_at() is None:
             self.status.unanswered = None
         self._ready(written=False)
+
+    async def _ask_topic(self) -> str | None:
+        """Its id; None also when Kafka does not answer: nothing is written before it has."""
+        try:
+            return await self._guard.ask()
+        except SourceUnavailable:
+            return None
 
     async def _initialize(self, partitions: tuple[int, ...]) -> tuple[int, ...]:
         """Store a position for partitions without one. Returns those that have one; the others are tried again later.
@@ -232,7 +256,7 @@ class Lane:
         stored = await self._sink.stored_partitions()
         first_seen = self._shared.first_seen
         if known := {p: first_seen[p] for p in partitions if p not in stored and p in first_seen}:
-            await self._sink.initialize(known, first_start=False)
+            await self._sink.initialize(known, first_start=False, topic_id=self._guard.topic_id)
             stored |= known.keys()
         try:
             stored |= await self._start(partitions, stored)
@@ -245,61 +269,32 @@ class Lane:
 
     async def _start(self, partitions: tuple[int, ...], stored: frozenset[int]) -> frozenset[int]:
         """By startFrom at the very first start, else at the log's start. Returns what is stored then."""
+        if stored.issuperset(partitions):
+            return stored
+        topic_id = await self._guard.ask()  # before the offsets: of a topic made anew meanwhile they pass for the old's
         if not stored:
             everything = await self._source.topic_partitions()
             offsets = await self._source.resolve_start(self._shared.spec.start_from, everything)
-            await self._sink.initialize(offsets, first_start=True)
+            await self._sink.initialize(offsets, first_start=True, topic_id=topic_id)
             stored = await self._sink.stored_partitions()
         if added := [p for p in partitions if p not in stored]:
             offsets = await self._source.resolve_start(StartFrom.EARLIEST, added)
-            await self._sink.initialize(offsets, first_start=False)
+            await self._sink.initialize(offsets, first_start=False, topic_id=topic_id)
         return stored.union(added)
 
     async def _check_idle(self) -> None:
         if self._around.now() - self._answered_at >= IDLE_CHECK_S:
             await self._sink.stored_partitions()
             await self._come_back()
+            await self._ask_topic()
+            if self._guard.is_another_than_claimed():
+                await self._forget(self.positions.assigned)
             self._on_answer()
 
     def _on_answer(self) -> None:
         """The database does more than let itself be claimed."""
         self._answered_at = self._around.now()
         self._failing.reset()
-
-    async def _settle_lost(self) -> None:
-        """Retention overtook a position, or the topic is not the one it was: stop the partition, or skip if told to."""
-        for event in tuple(self._lost):
-            claim = self.positions.claim_of(event.partition)
-            if claim is not None and self.positions.is_current(event):
-                if claim.next_offset < event.position:
-                    continue  # records before it are read and not written yet
-                if event.position < event.log_start and self._skips:
-                    await self._skip(claim, event)
-                else:
-                    self._stop(event)
-            self._lost.remove(event)
-
-    async def _skip(self, claim: Claim, event: PositionLost) -> None:
-        try:
-            moved = await self._sink.skip_to(claim, event.log_start)
-        except Fenced as e:
-            await self._on_fenced((event.partition,), e)
-            return
-        claim_id, _ = self.positions.claimed({event.partition: moved})
-        self._shared.status.add(lost_records=event.log_start - event.position)
-        log.error("records lost to retention, skipped", extra={"partition": event.partition, "to": event.log_start})
-        self._source.mirror_claims((moved,))
-        await self._source.begin({event.partition: Beginning(next_offset=event.log_start, claim_id=claim_id)})
-
-    def _stop(self, event: PositionLost) -> None:
-        why = describe_loss(event)
-        log.error("partition stopped", extra={"partition": event.partition, "why": why})
-        self._drop((event.partition,))
-        self.positions.stop(event.partition, why)
-
-    @property
-    def _skips(self) -> bool:
-        return self._shared.spec.on_position_lost is OnPositionLost.SKIP_TO_EARLIEST
 
     async def _next_batch(self) -> Batch | None:
         """A batch that is due now; None after waiting for something to change."""
@@ -319,7 +314,25 @@ class Lane:
         await _wait(self._wake, min(w for w in waits if w is not None))
         return None
 
+    async def _admit(self, batch: Batch) -> bool:
+        """False: Kafka did not say that the topic is still the one whose offsets these are. All is claimed again.
+
+        After a pause: brokers that hear of a new topic late may say now the one and now the other.
+        """
+        try:
+            if await self._guard.admits(batch):
+                return True
+        except SourceUnavailable as e:
+            self.status.unanswered = e.message
+        self._source.release(size_of(batch))
+        everything = self.positions.assigned
+        await self._forget(everything)
+        self.positions.postpone(everything, self._around.now() + SOURCE_RETRY_S * (0.5 + self._around.jitter()))
+        return False
+
     async def _write(self, batch: Batch) -> None:
+        if not await self._admit(batch):
+            return
         self.status.writing.begin(self._around.now())
         if self._shared.cap:
             self._shared.cap.spend(batch.records)

@@ -34,7 +34,15 @@ class Status:
         self._written = Rate(now)
         self._totals = Totals()
 
-    def add(self, *, claims: int = 0, rewound_records: int = 0, fenced: int = 0, lost_records: int = 0) -> None:
+    def add(
+        self,
+        *,
+        claims: int = 0,
+        rewound_records: int = 0,
+        fenced: int = 0,
+        lost_records: int = 0,
+        made_anew: int = 0,
+    ) -> None:
         """Count what happened."""
         t = self._totals
         self._totals = replace(
@@ -43,6 +51,7 @@ class Status:
             rewound_records=t.rewound_records + rewound_records,
             fenced=t.fenced + fenced,
             lost_records=t.lost_records + lost_records,
+            made_anew=t.made_anew + made_anew,
         )
 
     def written(self, batch: Batch, receipt: WriteReceipt, now: float) -> None:
@@ -63,6 +72,11 @@ class Status:
         """An interruption of a lane: utilisation and rates before it say nothing about what this consumer can do."""
         self.decoding.reset(now)
         self._written.reset(now)
+
+    @property
+    def assigned(self) -> tuple[int, ...]:
+        """This consumer's partitions."""
+        return tuple(sorted(p for lane in self.lanes for p in lane.positions.assigned))
 
     @property
     def buffered_bytes(self) -> int:

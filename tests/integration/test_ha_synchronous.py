@@ -103,6 +103,7 @@ async def test_a_commit_whose_wait_was_cancelled_is_what_the_next_claim_says(
 async def test_a_standby_is_never_written_to(rig: Rig, sinks: SinkRig) -> None:
     sink, _ = await sinks.claimed()
     await asyncio.to_thread(rig.cluster.wait_healthy, DEADLINE_S)
+    await asyncio.to_thread(rig.wait_replayed)
     write_secret(sinks.folder, port=rig.cluster.replicas_port)
     assert (await refused(sink)).reason == "ReadOnly"
 
@@ -111,6 +112,7 @@ async def test_a_session_that_finds_itself_on_a_standby_claims_nothing_and_ends(
     """As if the check at the beginning had come a moment too early."""
     sink, _ = await sinks.claimed()
     await asyncio.to_thread(rig.cluster.wait_healthy, DEADLINE_S)
+    await asyncio.to_thread(rig.wait_replayed)
     parts = sinks.database.parts
     standby = await asyncpg.connect(
         host=parts.host, port=rig.cluster.replicas_port, user=parts.user, password=parts.password, database=parts.dbname

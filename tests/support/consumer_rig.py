@@ -94,9 +94,9 @@ class SlowSink(FakeSink):
         await asyncio.sleep(self.connect_s)
         return await super().connect()
 
-    async def claim(self, partitions: Iterable[int]) -> Mapping[int, Claim]:
+    async def claim(self, partitions: Iterable[int], topic_id: str | None = None) -> Mapping[int, Claim]:
         """As Sink.claim."""
-        claims = await super().claim(partitions)
+        claims = await super().claim(partitions, topic_id)
         self.claimed.append(tuple(claims))
         self.is_claiming = True
         await asyncio.sleep(self.claim_s)

@@ -38,6 +38,14 @@ CLASSIC = {"group.protocol": "classic", "session.timeout.ms": "3000", "heartbeat
 NEW = {"group.protocol": "consumer"}
 """Session and heartbeat are the broker's business: see KafkaOptions."""
 
+_FAILING_OVER = (
+    OSError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+)
+"""What a client sees of a server that is going or coming, or of HAProxy in front of none."""
+
 _numbers = itertools.count(1)
 
 
@@ -159,21 +167,26 @@ class Flood:
     async def drained(self, deadline_s: float) -> None:
         """Wait until the positions are at the ledger's ends."""
         ends = summarize_entries(read_entries(self.ledger)).ends
-        connection = await asyncpg.connect(self.database.admin.dsn)
 
         async def is_drained() -> bool:
-            rows = await connection.fetch(
-                'SELECT partition, next_offset FROM forebay.positions WHERE "group" = $1 AND topic = $2',
-                self.group,
-                self.topic,
-            )
+            try:
+                connection = await asyncpg.connect(self.database.admin.dsn)
+            except _FAILING_OVER:
+                return False
+            try:
+                rows = await connection.fetch(
+                    'SELECT partition, next_offset FROM forebay.positions WHERE "group" = $1 AND topic = $2',
+                    self.group,
+                    self.topic,
+                )
+            except _FAILING_OVER:
+                return False
+            finally:
+                connection.terminate()
             stored = {r["partition"]: r["next_offset"] for r in rows}
             return all(stored.get(p) == end for p, end in ends.items())
 
-        try:
-            await eventually(is_drained, deadline_s, lambda: f"not drained: {self.tails()}")
-        finally:
-            await connection.close()
+        await eventually(is_drained, deadline_s, lambda: f"not drained: {self.tails()}")
 
     async def audit(self) -> Verdict:
         """Ledger against tables."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from forebay_cli.local.deadlines import wait_until
 from forebay_cli.local.ha.cluster import HaCluster
 from forebay_cli.local.ha.faults import HaFaults
 from forebay_cli.local.ha.primary_watch import PrimaryWatch
@@ -31,6 +32,17 @@ class Rig:
         leader = self.cluster.leader()
         assert leader is not None, "nobody holds the lock"
         return leader
+
+    def wait_replayed(self) -> None:
+        """Wait until every standby shows what is committed now: streaming alone does not say that."""
+        position = self.cluster.run_sql("SELECT pg_current_wal_lsn();")
+        standbys = [self.cluster.nodes[name].admin() for name in self.cluster.nodes.keys() - {self.find_leader()}]
+        sql = f"SELECT pg_last_wal_replay_lsn() >= '{position}';"
+
+        def is_replayed() -> bool:
+            return all(self.cluster.run_sql(sql, parts=parts) == "t" for parts in standbys)
+
+        assert wait_until(is_replayed, DEADLINE_S), f"a standby did not come to {position}"
 
 
 @contextmanager
