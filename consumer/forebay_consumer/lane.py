@@ -304,7 +304,10 @@ class Lane:
             cap = self._shared.cap
             pause_s = cap.wait_s(now) if cap else 0.0
             if pause_s == 0.0:
-                return self._builder.take(self._policy, self.positions.claim_of)
+                batch = self._builder.take(self._policy, self.positions.claim_of)
+                if cap and batch:
+                    cap.spend(batch.records)  # at once: the other lanes look at it, too
+                return batch
             self.status.writing.begin(now)  # waiting at the own cap is being busy
             await _wait(self._wake, min(pause_s, IDLE_CHECK_S))
             return None
@@ -334,8 +337,6 @@ class Lane:
         if not await self._admit(batch):
             return
         self.status.writing.begin(self._around.now())
-        if self._shared.cap:
-            self._shared.cap.spend(batch.records)
         try:
             receipt = await self._sink.write(batch)
         except Fenced as e:

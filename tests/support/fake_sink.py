@@ -163,7 +163,8 @@ class FakeSink:
         raise error
 
     def _check(self, claims: Mapping[int, Claim]) -> None:
-        lost = tuple(sorted(p for p, claim in claims.items() if claim != self._claim_of(p)))
+        stored = self.database.positions
+        lost = tuple(sorted(p for p, claim in claims.items() if p not in stored or claim != self._claim_of(p)))
         if lost:
             raise Fenced(lost)
 
