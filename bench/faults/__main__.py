@@ -113,7 +113,8 @@ def run_campaign(order: Order, *, store: Path | None, keeps: bool) -> int:
 
 def _describe(entry: Entry, number: int, of: int) -> str:
     line = (
-        f"{number:3d}/{of} seed {entry.seed} {entry.mode} {entry.protocol} {entry.consumers} {entry.kind}: "
+        f"{number:3d}/{of} seed {entry.seed} {entry.mode} {entry.protocol} {entry.consumers}x{entry.lanes} "
+        f"{entry.kind}: "
         f"lost {entry.lost} twice {entry.duplicated} of {entry.produced}, {entry.dead_letters} dead letters, "
         f"unknown {entry.unknown} fenced {entry.fenced} retries {entry.retries}, first commit after "
         f"{entry.consumer_share_seconds:.2f} s, drained after {entry.drain_seconds:.2f} s, "

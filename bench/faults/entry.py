@@ -33,6 +33,7 @@ class Entry:
     mode: str
     protocol: str
     consumers: int
+    lanes: int
     faults: tuple[FaultFact, ...]
     produced: int
     dead_letters: int

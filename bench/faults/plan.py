@@ -108,6 +108,7 @@ KEYS = (300, 5_000)
 TOMBSTONES = (0.02, 0.3)
 POISON = (0.0005, 0.003)
 """Below the breaker's one in a hundred."""
+LANES = (1, 1, 2, 3)
 CAPS = (None, None, 40_000, 15_000)
 """spec.consumer.maxRowsPerSecond: batches are a quarter of it at most."""
 
@@ -141,7 +142,7 @@ class PlannedRound:
 
     load_s: how long it takes, from the first commit on, to send what is not there beforehand. backlog: share of the
     records that is. keys: distinct ones of mode Upsert. tombstones: share of the records of that mode. latency_ms: of
-    the way to the database, one way. faults: in the order of their begin.
+    the way to the database, one way. faults: in the order of their begin. lanes: connections that a consumer writes on.
     """
 
     seed: int
@@ -158,6 +159,7 @@ class PlannedRound:
     tombstones: float
     latency_ms: int
     faults: tuple[PlannedFault, ...]
+    lanes: int
 
 
 def plan_round(seed: int) -> PlannedRound:
@@ -180,6 +182,7 @@ def plan_round(seed: int) -> PlannedRound:
         tombstones=round(dice.uniform(*TOMBSTONES), 3),
         latency_ms=dice.choice(LATENCIES_MS),
         faults=tuple(sorted(faults, key=lambda fault: fault.after_s)),
+        lanes=dice.choice(LANES),
     )
 
 

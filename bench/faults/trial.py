@@ -110,7 +110,7 @@ def _build_flood(arena: Arena, planned: PlannedRound, topic: str, database: Fres
         group=topic,
         source={"bootstrapServers": arena.proxied_bootstrap},
         sink=upsert if planned.mode is SinkMode.UPSERT else {},
-        consumer={} if cap is None else {"maxRowsPerSecond": cap},
+        consumer={"lanes": planned.lanes, "maxRowsPerSecond": cap},
         kafka_config=KAFKA_CONFIG[planned.protocol],
     )
     flood.write_secret(port=str(arena.proxies[Side.DATABASE].port))
@@ -173,6 +173,7 @@ def _build_entry(planned: PlannedRound, seen: _Seen, verdict: Verdict, crew: Cre
         mode=str(planned.mode),
         protocol=str(planned.protocol),
         consumers=planned.consumers,
+        lanes=planned.lanes,
         faults=tuple(_describe(each, seen.began_at_s) for each in seen.struck),
         produced=verdict.produced,
         dead_letters=verdict.dead_letters,
@@ -199,6 +200,7 @@ def _build_failed_entry(planned: PlannedRound, crew: Crew, why: str, took_s: flo
         mode=str(planned.mode),
         protocol=str(planned.protocol),
         consumers=planned.consumers,
+        lanes=planned.lanes,
         faults=(),
         produced=planned.records,
         dead_letters=0,

@@ -20,6 +20,7 @@ def test_twenty_rounds_of_random_faults_lose_and_repeat_nothing(tmp_path: Path) 
     rounds = stored["faults"]
     assert [(r["lost"], r["duplicated"], r["rewound"], r["problems"]) for r in rounds] == [(0, 0, 0, [])] * 20
     assert {r["mode"] for r in rounds} == {"Append", "Upsert"}
+    assert {r["lanes"] for r in rounds} == {1, 2, 3}
     assert all(r["produced"] >= 20_000 and r["dead_letters"] > 0 for r in rounds)
     faults = [fault for r in rounds for fault in r["faults"]]
     assert sum(fault["hits"] or 0 for fault in faults if fault["name"].startswith("database-cut")) > 0

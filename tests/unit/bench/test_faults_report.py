@@ -15,6 +15,7 @@ GOOD = Entry(
     mode="Append",
     protocol="classic",
     consumers=2,
+    lanes=1,
     faults=(FaultFact(name="database-cut-up", at_seconds=0.5, took_seconds=0.1, hits=1),),
     produced=20_000,
     dead_letters=20,
