@@ -81,9 +81,9 @@ def build_sections(entries: Sequence[Entry], planned: int) -> str:
         [
             "Each round is drawn from a seed: a fresh topic, table and group, one to three consumers with one to three "
             "lanes behind proxies, a load of payments some of which are poison, and one to four faults at random "
-            "moments, which may overlap. When all is drained, the tables are compared with the producer's ledger: each record is one row or one "
-            "dead letter; in mode Upsert the table holds the last word of each key; positions are at the ends of the "
-            "logs.\n",
+            "moments, which may overlap. When all is drained, the tables are compared with the producer's ledger: each "
+            "record is one row or one dead letter; in mode Upsert the table holds the last word of each key; positions "
+            "are at the ends of the logs.\n",
             "| figure | value |\n|---|---|\n" + "\n".join(sums) + "\n",
             "## By kind of fault\n",
             "Rounds that had it, with whatever else they had. hits: processes, connections or sessions that it met.\n",
