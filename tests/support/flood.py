@@ -46,6 +46,10 @@ _FAILING_OVER = (
 )
 """What a client sees of a server that is going or coming, or of HAProxy in front of none."""
 
+ANSWER_S = 5.0
+CONNECT_S = 60.0
+"""Deadline for one connection to whatever is the primary by then."""
+
 _numbers = itertools.count(1)
 
 
@@ -60,7 +64,7 @@ class ConsumerProcess:
         """GET from its endpoints: status and text; None while it does not answer."""
         try:
             url = f"http://127.0.0.1:{int(self._port_file.read_text())}{path}"
-            with urllib.request.urlopen(url, timeout=2) as answer:
+            with urllib.request.urlopen(url, timeout=ANSWER_S) as answer:
                 return int(answer.status), answer.read().decode()
         except urllib.error.HTTPError as e:
             with e:
@@ -190,7 +194,7 @@ class Flood:
 
     async def audit(self) -> Verdict:
         """Ledger against tables."""
-        connection = await asyncpg.connect(self.database.admin.dsn)
+        connection = await self._connect()
         try:
             facts = await gather_facts(
                 connection, ledger=self.ledger, table="payments", group=self.group, topic=self.topic
@@ -198,6 +202,15 @@ class Flood:
         finally:
             await connection.close()
         return judge_facts(facts)
+
+    async def _connect(self) -> asyncpg.Connection[asyncpg.Record]:
+        """As superuser; again and again, since HAProxy may lead a connection after a failover to the dead server."""
+        async with asyncio.timeout(CONNECT_S):
+            while True:
+                try:
+                    return await asyncpg.connect(self.database.admin.dsn)
+                except _FAILING_OVER:
+                    await asyncio.sleep(0.1)
 
     def stop_all(self) -> None:
         """SIGTERM to all; SIGKILL to what is left."""
@@ -209,6 +222,10 @@ class Flood:
                 process.child.kill_family()
         if self.producer is not None:
             self.producer.kill_family()
+
+    def has_logged(self, words: str) -> bool:
+        """Whether a consumer that is not forgotten has, from its start on."""
+        return any(words in process.log() for process in self.processes)
 
     def tails(self) -> str:
         """The end of every log, for a failed wait."""
