@@ -46,6 +46,7 @@ _FAILING_OVER = (
 )
 """What a client sees of a server that is going or coming, or of HAProxy in front of none."""
 
+GRACE_S = 15
 ANSWER_S = 5.0
 CONNECT_S = 60.0
 """Deadline for one connection to whatever is the primary by then."""
@@ -139,7 +140,7 @@ class Flood:
             Env.HTTP_HOST: "127.0.0.1",
             Env.HTTP_PORT: 0,
             Env.HTTP_PORT_FILE: port_file,
-            Env.GRACE_SECONDS: 15,
+            Env.GRACE_SECONDS: GRACE_S,
         }
         variables = {**os.environ, **{str(k): str(v) for k, v in env.items()}}
         command = [sys.executable, "-m", "forebay_consumer"]
