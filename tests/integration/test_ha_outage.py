@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from forebay_api.state import PartitionState, SinkHealth
 from forebay_cli.local.ha.cluster import HaCluster
-from support.flood import Flood
-from support.ha_flood import all_report, assert_exactly_once, shared_out
+from support.flood import Flood, eventually
+from support.ha_flood import MOMENT_S, all_report, assert_exactly_once, shared_out, total
 from support.ha_rig import Rig, use_rig
 from support.testbed.servers import create_database
 
@@ -34,6 +34,7 @@ async def test_all_servers_gone_for_thirty_seconds_cost_nothing_but_time(rig: Ri
     before = [len(process.log()) for process in run.processes]
     run.start_producer(records=40_000, seconds=20)
     pids = [process.child.pid for process in run.processes]
+    await eventually(lambda: total(run, "records") > 0, MOMENT_S, run.tails)
     await asyncio.sleep(2.0)  # in the middle of the load
     fault = rig.faults.stop_all()
     await all_report(run, SinkHealth.AWAY)
