@@ -11,7 +11,7 @@ from forebay_cli.local.deadlines import wait_until
 from forebay_cli.local.ha.cluster import HaCluster
 from forebay_cli.local.server_errors import SqlFailed
 from forebay_consumer import schema_ddl
-from support.flood import Flood, eventually
+from support.flood import PATIENT, Flood, eventually
 from support.ha_flood import (
     MOMENT_S,
     SLOW_COMMIT,
@@ -194,7 +194,7 @@ async def test_broker_away_while_the_database_is_away(
 async def test_switchover_under_load_leaves_the_members_of_the_group_alone(
     rig: Rig, start: Callable[..., Flood]
 ) -> None:
-    run = start()
+    run = start(kafka_config=PATIENT)
     await load(run, seed=10)
     before = [len(process.log()) for process in run.processes]
     fault = await asyncio.to_thread(rig.faults.switchover)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from forebay_api.state import PartitionState, SinkHealth
 from forebay_cli.local.ha.cluster import HaCluster
-from support.flood import Flood, eventually
+from support.flood import PATIENT, Flood, eventually
 from support.ha_flood import MOMENT_S, all_report, assert_exactly_once, shared_out, total
 from support.ha_rig import Rig, use_rig
 from support.testbed.servers import create_database
@@ -16,7 +16,7 @@ from support.testbed.servers import create_database
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 OUTAGE_S = 30.0
-"""Ten sessions of the group: a member that did not poll, or that waited for the database, would be out of it."""
+"""Three sessions of the group: a member that did not poll, or that waited for the database, would be out of it."""
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def rig() -> Iterator[Rig]:
 
 
 async def test_all_servers_gone_for_thirty_seconds_cost_nothing_but_time(rig: Rig, flood: Callable[..., Flood]) -> None:
-    run = flood(database=create_database(rig.cluster))
+    run = flood(database=create_database(rig.cluster), kafka_config=PATIENT)
     for _ in range(2):
         run.start_consumer()
     await shared_out(run, 6)

@@ -35,6 +35,8 @@ CREATE TABLE payments (
 )"""
 CLASSIC = {"group.protocol": "classic", "session.timeout.ms": "3000", "heartbeat.interval.ms": "500"}
 """The broker notices a dead member within three seconds instead of 45."""
+PATIENT = {"group.protocol": "classic", "session.timeout.ms": "10000", "heartbeat.interval.ms": "1000"}
+"""For tests in which no member may be lost: a busy machine stands still for three seconds now and then."""
 NEW = {"group.protocol": "consumer"}
 """Session and heartbeat are the broker's business: see KafkaOptions."""
 
