@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,7 @@ from support.whole_passes import WholePasses
 
 TIMING = LeaseTiming(lease_duration_s=3, renew_deadline_s=2, retry_period_s=0.3)
 LEASE = "forebay-operator"
-SLACK_S = 5.0
+SLACK_S = 30.0
 """For two busy cores, on top of what the timing says."""
 
 CALM = "{spec: {scaling: {minReplicas: 2}}}"
@@ -92,6 +92,10 @@ async def holder(world: ClusterWorld) -> str:
     return str((await world.get(LEASES, LEASE))["spec"].get("holderIdentity"))
 
 
+async def renewed_at(world: ClusterWorld) -> datetime:
+    return datetime.fromisoformat((await world.get(LEASES, LEASE))["spec"]["renewTime"])
+
+
 async def test_one_of_two_candidates_leads_and_the_other_follows_a_release(world: ClusterWorld) -> None:
     first = join(world, "a")
     await within(first.started, 0)
@@ -114,12 +118,12 @@ async def test_a_killed_leader_is_followed_after_the_duration(world: ClusterWorl
     second = join(world, "b")
     await asyncio.sleep(2 * TIMING.retry_period_s)
     await first.kill()
-    loop = asyncio.get_running_loop()
-    killed = loop.time()
+    last = await renewed_at(world)
 
     await within(second.started, TIMING.lease_duration_s + TIMING.retry_period_s)
 
-    assert loop.time() - killed > TIMING.lease_duration_s - 2 * TIMING.retry_period_s
+    waited = await renewed_at(world) - last
+    assert waited.total_seconds() > TIMING.lease_duration_s - TIMING.retry_period_s
     await second.kill()
 
 

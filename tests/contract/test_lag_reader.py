@@ -16,7 +16,7 @@ from forebay_operator.ports import LagReader
 from support.fake_lag import FakeLag, FakeLog
 from support.pipeline_builders import build_pipeline
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 class World(Protocol):

@@ -9,7 +9,7 @@ from support.flood import TABLE, ConsumerProcess, Flood, eventually
 from support.preload import payment, preload
 from support.testbed.servers import DatabaseFactory, KafkaFactory, create_topic, unique_name
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 async def says(run: Flood, consumer: ConsumerProcess, *words: str) -> None:
@@ -22,13 +22,13 @@ async def says(run: Flood, consumer: ConsumerProcess, *words: str) -> None:
         seen = "" if answer is None else answer[1]
         return answer is not None and answer[0] == 503 and all(word in seen for word in words)
 
-    await eventually(matches, 40, lambda: f"/readyz says {seen!r}; {run.tails()}")
+    await eventually(matches, 90, lambda: f"/readyz says {seen!r}; {run.tails()}")
 
 
 async def recovers(run: Flood, consumer: ConsumerProcess, rows: int) -> None:
     """Wait until the rows are there and /readyz answers 200, from the same process."""
     await eventually(lambda: (s := consumer.state()) is not None and s.totals.rows >= rows, 90, run.tails)
-    await eventually(lambda: (answer := consumer.read("/readyz")) is not None and answer[0] == 200, 20, run.tails)
+    await eventually(lambda: (answer := consumer.read("/readyz")) is not None and answer[0] == 200, 60, run.tails)
     assert consumer.child.is_running()
     assert run.run_sql("SELECT count(*) FROM payments") == str(rows)
 

@@ -11,7 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+DEADLINE_S = 420.0
+"""A minute on two free cores."""
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(DEADLINE_S + 30)]
 
 SAMPLES = Path(__file__).parents[2] / "manifests" / "samples"
 RECORDS, SECONDS = 40_000, 24
@@ -28,7 +31,7 @@ def run_demo(folder: Path, *more: str) -> tuple[int, dict[str, Any], str]:
     files = ["--pipeline", str(folder / "pipeline.yaml"), "--table-sql", str(SAMPLES / "payments.sql")]
     wave = ["--records", str(RECORDS), "--seconds", str(SECONDS)]
     command = [sys.executable, "-m", "forebay_cli", "demo", *files, *wave, *more]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
     assert done.stdout.strip(), done.stderr
     return done.returncode, json.loads(done.stdout.splitlines()[-1]), done.stdout + done.stderr
 

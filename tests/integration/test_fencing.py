@@ -12,10 +12,12 @@ from support.flood import CLASSIC, NEW, TABLE, ConsumerProcess, Flood, eventuall
 from support.preload import payment, preload
 from support.slow_proxy import slow_proxy
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(300)]
 
 KEYED_TABLE = TABLE.replace("id bigint NOT NULL", "id bigint PRIMARY KEY")
 
+MOMENT_S = 60.0
+"""Deadline for what takes a few seconds on a free machine."""
 PROGRESS = "SELECT tuples_processed FROM pg_stat_progress_copy WHERE datname = current_database()"
 DEEP_IN_COPY = 1_100
 """Rows. A binary COPY inserts a thousand at a time (MAX_BUFFERED_TUPLES), so the first are in the table and its index;
@@ -28,16 +30,16 @@ async def test_consumer_stopped_past_its_session_is_fenced_when_it_wakes(
 ) -> None:
     run = flood(kafka_config=config)
     zombie = run.start_consumer()
-    await eventually(lambda: zombie.claimed() == 6, 40, run.tails)
+    await eventually(lambda: zombie.claimed() == 6, MOMENT_S, run.tails)
     run.start_producer(records=60_000, seconds=14)
-    await eventually(lambda: (s := zombie.state()) is not None and s.totals.rows > 1_000, 20, run.tails)
+    await eventually(lambda: (s := zombie.state()) is not None and s.totals.rows > 1_000, MOMENT_S, run.tails)
     zombie.child.send(signal.SIGSTOP)
     heir = run.start_consumer()
-    await eventually(lambda: heir.claimed() == 6, 40, run.tails)
+    await eventually(lambda: heir.claimed() == 6, MOMENT_S, run.tails)
     zombie.child.send(signal.SIGCONT)
     await run.producer_ended(60)
     await run.drained(90)
-    await eventually(lambda: zombie.claimed() == heir.claimed() == 3, 60, run.tails)
+    await eventually(lambda: zombie.claimed() == heir.claimed() == 3, MOMENT_S, run.tails)
     verdict = await run.audit()
     assert (verdict.problems, verdict.lost, verdict.duplicated) == ((), 0, 0)
     state = zombie.state()
@@ -59,7 +61,7 @@ async def freeze_in_copy(run: Flood, victim: ConsumerProcess) -> None:
             seen[:] = [seen[1], await connection.fetchval(PROGRESS) or 0]
             return seen[0] == seen[1]
 
-        await eventually(stands_still, 20, "the backend still receives", every_s=1.0)
+        await eventually(stands_still, MOMENT_S, "the backend still receives", every_s=1.0)
         assert seen[1] > DEEP_IN_COPY, "the COPY ended although its client is stopped"
     finally:
         await connection.close()
@@ -80,9 +82,11 @@ async def test_owner_frozen_in_copy_into_a_table_with_a_key_delays_its_heir_by_l
         await freeze_in_copy(run, zombie)
         run.write_secret()
         heir = run.start_consumer()
-        await eventually(lambda: heir.claimed() == 1, 30, run.tails)
+        await eventually(lambda: heir.claimed() == 1, MOMENT_S, run.tails)
         claimed_at = time.monotonic()
-        await eventually(lambda: (s := heir.state()) is not None and s.totals.rows > 0, 20, run.tails, every_s=0.05)
+        await eventually(
+            lambda: (s := heir.state()) is not None and s.totals.rows > 0, MOMENT_S, run.tails, every_s=0.05
+        )
         took_s = time.monotonic() - claimed_at
         zombie.child.send(signal.SIGCONT)
         await run.drained(90)

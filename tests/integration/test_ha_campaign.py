@@ -37,8 +37,10 @@ def test_twelve_faults_of_every_interrupting_kind_lose_and_repeat_nothing(tmp_pa
     assert {fault["mode"] for fault in faults} == {"async", "sync", "quorum"}
     assert [fault["lost"] + fault["duplicated"] + fault["disordered"] for fault in faults] == [0] * 12
     assert all(fault["produced"] > 0 and fault["outage_seconds"] > 0 for fault in faults)
-    (tail,) = (fault for fault in faults if fault["lost_tail_records"])
-    assert tail["rewound_records"] == tail["lost_tail_records"]
+    (tail,) = (fault for fault in faults if fault["kind"] == "lose-tail")
+    assert tail["rewound_records"] >= tail["primary_tail_records"] > 0
+    # None: a consumer on a busy machine was not asked between the loss and its next claim.
+    assert tail["lost_tail_records"] in (None, tail["rewound_records"])
 
 
 @pytest.mark.timeout(RUN_S + 30)

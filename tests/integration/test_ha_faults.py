@@ -10,7 +10,6 @@ from forebay_cli.local.deadlines import wait_until
 from forebay_cli.local.ha.cluster import HaCluster
 from forebay_cli.local.ha.faults import Expiry
 from forebay_cli.local.ha.patroni_config import LEADER_KEY
-from forebay_cli.local.ha.patroni_rest import Role
 from forebay_cli.local.ha.settings import FAST, HaSettings
 from forebay_cli.local.postgres_server import ConnectionParts
 from forebay_cli.local.process_table import PROC, is_alive
@@ -43,23 +42,26 @@ def test_killed_node_is_replaced_before_its_lock_would_have_expired(rig: Rig) ->
     assert not rig.cluster.nodes[fault.member].is_running()
     writable_at_s = rig.watch.wait_writable(fault.done_at_s, DEADLINE_S)
     assert writable_at_s is not None
-    assert writable_at_s - fault.at_s < FAST.ttl_s / 2
+    assert writable_at_s - fault.at_s < FAST.ttl_s - 2 * FAST.loop_wait_s
     rig.faults.heal()
     rig.cluster.wait_healthy(DEADLINE_S)
-    assert [each.role for each in rig.cluster.members() if each.name == fault.member] == [Role.REPLICA]
+    assert rig.find_member(lambda each: each.name == fault.member and each.role is not None) == fault.member
+    assert not rig.is_primary(fault.member)
     assert rig.find_leader() == heir
 
 
 def test_watch_tells_when_the_primary_was_lost_and_found(rig: Rig) -> None:
+    wrote_at_s = rig.watch.wrote_at_s()
+    assert wrote_at_s is not None
     fault = rig.faults.kill_node(expire=Expiry.WHEN_NOTICED)
 
     assert not rig.cluster.haproxy.read_checks()["primary"][str(fault.member)]
     writable_at_s = rig.watch.wait_writable(fault.done_at_s, DEADLINE_S)
-    outage = rig.watch.outages()[0]
-    assert outage.failed
+    outage = next(each for each in rig.watch.outages() if each.failed)  # a slow commit before is one, too
     assert outage.writable_at_s is not None
     assert writable_at_s is not None
-    assert fault.at_s - 1.0 < outage.lost_at_s < outage.writable_at_s <= writable_at_s
+    assert wrote_at_s <= outage.lost_at_s < outage.writable_at_s <= writable_at_s
+    assert outage.writable_at_s > fault.at_s
 
 
 def test_killed_postmaster_leaves_patroni_alive(rig: Rig) -> None:
@@ -81,7 +83,8 @@ def test_frozen_node_is_replaced_and_comes_back_as_a_replica(rig: Rig) -> None:
     node = rig.cluster.nodes[fault.member]
     postmaster = node.postmaster()
     assert postmaster is not None
-    assert (PROC / str(postmaster.pid) / "stat").read_text().rpartition(")")[2].split()[0] == "T"
+    stat = PROC / str(postmaster.pid) / "stat"
+    assert wait_until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", DEADLINE_S)
     rig.cluster.wait_new_primary(fault.member, DEADLINE_S)
     rig.faults.heal()
     rig.cluster.wait_healthy(DEADLINE_S)
@@ -90,7 +93,7 @@ def test_frozen_node_is_replaced_and_comes_back_as_a_replica(rig: Rig) -> None:
 
 
 def test_switchover_leads_to_the_candidate(rig: Rig) -> None:
-    candidate = next(each.name for each in rig.cluster.members() if each.role is Role.REPLICA)
+    candidate = rig.find_replica()
 
     rig.faults.switchover(candidate)
 

@@ -11,7 +11,6 @@ import pytest
 from forebay_cli.local.deadlines import wait_until
 from forebay_cli.local.ha.cluster import HaCluster
 from forebay_cli.local.ha.faults import Expiry
-from forebay_cli.local.ha.patroni_rest import Role
 from forebay_cli.local.ha.settings import Durability, HaSettings
 from forebay_consumer.errors import SinkUnavailable
 from forebay_consumer.postgres_sink import PostgresSink
@@ -71,9 +70,8 @@ async def write_cancelled(rig: Rig, sinks: SinkRig, lose: bool) -> PostgresSink:
         assert fault.tail.complete
         assert await asyncio.to_thread(rig.watch.wait_writable, fault.done_at_s, DEADLINE_S)
     else:
-        for each in rig.cluster.members():
-            if each.role is Role.REPLICA:
-                rig.faults.freeze_node(each.name, expire=Expiry.NEVER)
+        for name in rig.cluster.nodes.keys() - {rig.find_leader()}:
+            rig.faults.freeze_node(name, expire=Expiry.NEVER)
         assert await asyncio.to_thread(wait_until, is_cancelled, DEADLINE_S)
         rig.faults.heal()
     error = await writing

@@ -31,7 +31,7 @@ CONTROLLERS = (
 NAMESPACE = "bank"
 OWNED = (SERVICE_ACCOUNTS, CONFIG_MAPS, SERVICES, DISRUPTION_BUDGETS, DEPLOYMENTS)
 
-DEADLINE_S = 60.0
+DEADLINE_S = 120.0
 """The garbage collector first learns of all kinds of resources, and again every 30 s of new ones."""
 
 LOOK_EVERY_S = 0.2

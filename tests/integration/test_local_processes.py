@@ -46,7 +46,7 @@ PIPELINE = Pipeline(
         sink=SinkSpec(connection_secret_ref=SecretRef(name="db"), table="public.payments"),
     ),
 )
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 class Stage:
@@ -61,7 +61,7 @@ class Stage:
         self.cluster = ProcessCluster(
             folder,
             environment_for=self._environment,
-            grace_s=0.5,
+            grace_s=20.0,
             say=self.said.append,
             command=(sys.executable, str(script)),
         )
@@ -115,6 +115,7 @@ async def test_consumers_come_and_the_newest_go_first(stage: Stage) -> None:
 
 async def test_a_consumer_that_does_not_drain_is_killed_at_its_deadline(stage: Stage) -> None:
     stage.behave("stubborn")
+    stage.cluster._grace_s = 0.5
     await stage.cluster.apply_workload(PIPELINE)
     await stage.cluster.scale(PIPELINE, 1)
     await stage.see(settled_with(1))

@@ -20,13 +20,13 @@ from support.testbed.servers import TopicFactory, unique_name
 
 pytestmark = pytest.mark.integration
 
-SEEN_S = 10.0
+SEEN_S = 60.0
 """From a change to what the operator makes of it; passes are a second apart."""
 
-HANDED_OVER_S, TAKEN_OVER_S = 5.0, 20.0
-"""Until another leads: after a Lease that was handed back, and after one that ran out."""
+HANDED_OVER_S, TAKEN_OVER_S = 12.0, 60.0
+"""Until another leads: after a Lease that was handed back, sooner than one runs out (15 s), and after one that did."""
 
-RETURN_S = 30.0
+RETURN_S = 90.0
 """Until the watches are back after the API server was away."""
 
 PATIENT = {

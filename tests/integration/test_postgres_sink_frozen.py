@@ -48,7 +48,7 @@ def wire(sink: PostgresSink) -> Any:
 
 async def wait_for(rig: SinkRig, condition: str, *args: object, expected: bool = True) -> None:
     """Poll a condition on pg_stat_activity until it holds."""
-    async with asyncio.timeout(10), rig.admin() as admin:
+    async with asyncio.timeout(60), rig.admin() as admin:
         found = f"SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE {condition}) = $1"
         while not await admin.fetchval(found, expected, *args):  # noqa: ASYNC110  another process' state has no event
             await asyncio.sleep(0.02)

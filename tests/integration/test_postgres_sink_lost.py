@@ -109,7 +109,7 @@ async def test_a_commit_whose_answer_is_lost_is_resolved_by_the_next_claim(lost:
     sink, claims = await rig.claimed()
     proxy.deaf_to = b"COMMIT\x00"
     writing = asyncio.ensure_future(write_until_lost(sink, rows_batch(claims, rows_chunk([(1, "a"), (2, "b")]))))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await rig.value("SELECT next_offset FROM forebay.positions") != 2:  # noqa: ASYNC110  the server's state
             await asyncio.sleep(0.02)
     assert not writing.done()
@@ -164,7 +164,7 @@ async def test_a_backend_that_is_ended_or_cancelled_in_the_middle_of_a_copy_writ
         await admin.execute(lock)
         writing = asyncio.ensure_future(write_until_lost(sink, large_batch(claims)))
         waits = "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $1"
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not await admin.fetchval(waits, pid):  # noqa: ASYNC110  the server's state has no event
                 await asyncio.sleep(0.02)
         assert await admin.fetchval(f"SELECT {function}($1)", pid)
@@ -190,14 +190,14 @@ async def test_a_frozen_server_is_given_up_soon_and_a_slow_one_gets_its_time(
 ) -> None:
     rig, proxy = lost
     proxy.freeze()
-    sink, took = rig.sink(), []
+    sink, took = rig.sink(patient=False), []
     for _ in range(3):
         began = time.monotonic()
         with pytest.raises(SinkUnavailable) as seen:
             await sink.connect()
         assert seen.value.reason == "TimedOut"
         took.append(time.monotonic() - began)
-    assert CONNECT_FIRST_S * 0.9 < took[0] < CONNECT_FIRST_S + 1.0
+    assert CONNECT_FIRST_S * 0.9 < took[0] < CONNECT_FIRST_S + AT_ONCE_S
     assert took[2] > CONNECT_FIRST_S * 3.9
     proxy.cut()
     proxy.thaw()

@@ -24,7 +24,7 @@ from support.testbed.servers import DatabaseFactory, KafkaFactory, PostgresFacto
 
 pytestmark = pytest.mark.integration
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 STARTER = Path(__file__).parents[1] / "support" / "testbed" / "starter.py"
 
 postgres_ends = pytest.mark.parametrize(

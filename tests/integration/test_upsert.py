@@ -14,10 +14,18 @@ import yaml
 from confluent_kafka import Producer
 from support.flood import Flood, eventually
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(300)]
 
 SAMPLES = Path(__file__).parents[2] / "manifests" / "samples"
 TENANTS, ACCOUNTS = ("north", "south"), 400
+
+REWIND = """
+BEGIN;
+SELECT count(*) FROM (SELECT FROM forebay.positions ORDER BY partition FOR UPDATE) AS held;
+UPDATE forebay.positions SET next_offset = next_offset * {tenths} / 10;
+COMMIT;
+"""
+"""Locks in the order of the consumers: no deadlock."""
 
 Accounts = dict[tuple[str, int], tuple[str | None, int]]
 
@@ -45,7 +53,7 @@ def produce(run: Flood, dice: random.Random, records: int, model: Accounts) -> N
         name = json.dumps({"tenant": key[0], "id": key[1]}).encode()
         producer.produce(run.topic, None if value is None else json.dumps(value).encode(), key=name)
         producer.poll(0)
-    assert producer.flush(30) == 0
+    assert producer.flush(60) == 0
 
 
 def read_table(run: Flood) -> Accounts:
@@ -64,14 +72,14 @@ async def test_the_table_holds_the_last_record_of_each_key_after_kills_and_rewin
     run.sink = {name: sink[name] for name in ("table", "mode", "keyColumns", "deleteWhen")}
     for _ in range(2):
         run.start_consumer()
-    await eventually(lambda: sum(c.claimed() for c in run.processes) == 3, 40, run.tails)
+    await eventually(lambda: sum(c.claimed() for c in run.processes) == 3, 90, run.tails)
     for turn in range(6):
         await asyncio.to_thread(produce, run, dice, 4_000, model)
         if turn % 2:
             run.kill(dice.choice(run.processes))
             run.start_consumer()
         else:  # as a failover does that loses commits, only that it loses no row
-            run.run_sql(f"UPDATE forebay.positions SET next_offset = next_offset * {dice.randrange(10)} / 10")
+            run.run_sql(REWIND.format(tenths=dice.randrange(10)))
     await eventually(lambda: read_table(run) == model, 90, lambda: f"{len(model)} accounts; {run.tails()}")
     await asyncio.sleep(1)  # nothing that is still under way may undo it
     assert read_table(run) == model

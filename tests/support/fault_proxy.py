@@ -71,9 +71,13 @@ class FaultProxy:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _serve(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
-        if self.way is Way.REFUSE:
-            to_client.transport.abort()
-            return
+        try:
+            if self.way is not Way.REFUSE:
+                await self._forward(client, to_client)
+        finally:
+            to_client.transport.abort()  # also when it is still waiting for a way through
+
+    async def _forward(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         await self._passable.wait()
         server, to_server = await asyncio.open_connection(*self._server, limit=BLOCK)
         pair = {to_client.transport, to_server.transport}

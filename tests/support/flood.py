@@ -35,6 +35,8 @@ CREATE TABLE payments (
 )"""
 CLASSIC = {"group.protocol": "classic", "session.timeout.ms": "3000", "heartbeat.interval.ms": "500"}
 """The broker notices a dead member within three seconds instead of 45."""
+PATIENT = {"group.protocol": "classic", "session.timeout.ms": "10000", "heartbeat.interval.ms": "1000"}
+"""For tests in which no member may be lost: a busy machine stands still for three seconds now and then."""
 NEW = {"group.protocol": "consumer"}
 """Session and heartbeat are the broker's business: see KafkaOptions."""
 
@@ -45,6 +47,11 @@ _FAILING_OVER = (
     asyncpg.OperatorInterventionError,
 )
 """What a client sees of a server that is going or coming, or of HAProxy in front of none."""
+
+GRACE_S = 15
+ANSWER_S = 5.0
+CONNECT_S = 60.0
+"""Deadline for one connection to whatever is the primary by then."""
 
 _numbers = itertools.count(1)
 
@@ -60,7 +67,7 @@ class ConsumerProcess:
         """GET from its endpoints: status and text; None while it does not answer."""
         try:
             url = f"http://127.0.0.1:{int(self._port_file.read_text())}{path}"
-            with urllib.request.urlopen(url, timeout=2) as answer:
+            with urllib.request.urlopen(url, timeout=ANSWER_S) as answer:
                 return int(answer.status), answer.read().decode()
         except urllib.error.HTTPError as e:
             with e:
@@ -135,7 +142,7 @@ class Flood:
             Env.HTTP_HOST: "127.0.0.1",
             Env.HTTP_PORT: 0,
             Env.HTTP_PORT_FILE: port_file,
-            Env.GRACE_SECONDS: 15,
+            Env.GRACE_SECONDS: GRACE_S,
         }
         variables = {**os.environ, **{str(k): str(v) for k, v in env.items()}}
         command = [sys.executable, "-m", "forebay_consumer"]
@@ -190,7 +197,7 @@ class Flood:
 
     async def audit(self) -> Verdict:
         """Ledger against tables."""
-        connection = await asyncpg.connect(self.database.admin.dsn)
+        connection = await self._connect()
         try:
             facts = await gather_facts(
                 connection, ledger=self.ledger, table="payments", group=self.group, topic=self.topic
@@ -198,6 +205,15 @@ class Flood:
         finally:
             await connection.close()
         return judge_facts(facts)
+
+    async def _connect(self) -> asyncpg.Connection[asyncpg.Record]:
+        """As superuser; again and again, since HAProxy may lead a connection after a failover to the dead server."""
+        async with asyncio.timeout(CONNECT_S):
+            while True:
+                try:
+                    return await asyncpg.connect(self.database.admin.dsn)
+                except _FAILING_OVER:
+                    await asyncio.sleep(0.1)
 
     def stop_all(self) -> None:
         """SIGTERM to all; SIGKILL to what is left."""
@@ -209,6 +225,10 @@ class Flood:
                 process.child.kill_family()
         if self.producer is not None:
             self.producer.kill_family()
+
+    def has_logged(self, words: str) -> bool:
+        """Whether a consumer that is not forgotten has, from its start on."""
+        return any(words in process.log() for process in self.processes)
 
     def tails(self) -> str:
         """The end of every log, for a failed wait."""

@@ -9,13 +9,14 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 from forebay_api.state import ConsumerState, SinkHealth
+from forebay_cli.local.deadlines import wait_until
 from forebay_cli.local.ha.faults import Fault
-from support.flood import Flood, eventually
+from support.flood import ConsumerProcess, Flood, eventually
 from support.ha_rig import Rig
 
 MOMENT_S = 90.0
 """Deadline for a consumer to come to the moment that is waited for, on a busy machine."""
-DRAIN_S = 90.0
+DRAIN_S = 120.0
 
 SLOW_ROWS = """
 CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.001); RETURN NEW; END';
@@ -69,6 +70,16 @@ async def claimed(run: Flood, partitions: int) -> None:
     await eventually(lambda: sum(c.claimed() for c in run.processes) == partitions, MOMENT_S, run.tails)
 
 
+async def shared_out(run: Flood, partitions: int) -> None:
+    """Wait until the group has settled: the consumers read so many partitions together, and each of them some."""
+
+    def is_shared_out() -> bool:
+        claims = [c.claimed() for c in run.processes]
+        return sum(claims) == partitions and all(claims)
+
+    await eventually(is_shared_out, MOMENT_S, run.tails)
+
+
 async def all_report(run: Flood, health: SinkHealth) -> None:
     """Wait until every consumer says that of the database."""
 
@@ -107,10 +118,15 @@ async def first_commit_at(run: Flood, after_s: float) -> float:
 
 
 def total(run: Flood, counter: str) -> int:
-    """Sum of one of the consumers' totals."""
-    states = [state for c in run.processes if (state := c.state()) is not None]
-    assert len(states) == len(run.processes), "a consumer does not answer"
-    return sum(_read(state, counter) for state in states)
+    """Sum of one of the consumers' totals. Blocks while one does not answer in time, on a busy machine."""
+    states: dict[ConsumerProcess, ConsumerState] = {}
+
+    def have_answered() -> bool:
+        states.update({c: state for c in run.processes if c not in states and (state := c.state()) is not None})
+        return len(states) == len(run.processes)
+
+    assert wait_until(have_answered, MOMENT_S), f"a consumer does not answer: {run.tails()}"
+    return sum(_read(state, counter) for state in states.values())
 
 
 def _read(state: ConsumerState, counter: str) -> int:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from forebay_cli.local.deadlines import wait_until
 from forebay_cli.local.ha.cluster import HaCluster
 from forebay_cli.local.ha.faults import HaFaults
+from forebay_cli.local.ha.patroni_rest import MemberState, Role
 from forebay_cli.local.ha.primary_watch import PrimaryWatch
 
-DEADLINE_S = 60.0
+DEADLINE_S = 90.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,16 +34,32 @@ class Rig:
         assert leader is not None, "nobody holds the lock"
         return leader
 
+    def find_member(self, fits: Callable[[MemberState], bool]) -> str:
+        """Wait until a member fits, and return the first: on a busy machine one may not answer at once."""
+        found: list[str] = []
+
+        def is_found() -> bool:
+            found[:] = [each.name for each in self.cluster.members() if fits(each)]
+            return bool(found)
+
+        assert wait_until(is_found, DEADLINE_S), f"no such member: {self.cluster.members()}"
+        return found[0]
+
+    def find_replica(self) -> str:
+        """Return one of those that say that they are replicas."""
+        return self.find_member(lambda each: each.role is Role.REPLICA)
+
     def wait_replayed(self) -> None:
         """Wait until every standby shows what is committed now: streaming alone does not say that."""
         position = self.cluster.run_sql("SELECT pg_current_wal_lsn();")
-        standbys = [self.cluster.nodes[name].admin() for name in self.cluster.nodes.keys() - {self.find_leader()}]
-        sql = f"SELECT pg_last_wal_replay_lsn() >= '{position}';"
+        reached = f"SELECT pg_last_wal_replay_lsn() >= '{position}';"
+        waiting = self.cluster.nodes.keys() - {self.find_leader()}
 
-        def is_replayed() -> bool:
-            return all(self.cluster.run_sql(sql, parts=parts) == "t" for parts in standbys)
+        def have_all() -> bool:
+            parts = [self.cluster.nodes[name].admin() for name in waiting]
+            return all(self.cluster.run_sql(reached, parts=each) == "t" for each in parts)
 
-        assert wait_until(is_replayed, DEADLINE_S), f"a standby did not come to {position}"
+        assert wait_until(have_all, DEADLINE_S), "a standby is behind"
 
 
 @contextmanager

@@ -19,8 +19,8 @@ from forebay_cli.local.deadlines import wait_until
 from forebay_cli.local.process import Child, start_child
 from forebay_cli.local.server_errors import ServerNotReady
 
-READY_S = 30.0
-STOP_S = 20.0
+READY_S = 60.0
+STOP_S = 40.0
 ANSWER_S = 5.0
 
 CONSUMER_IMAGE = "forebay-consumer:test"

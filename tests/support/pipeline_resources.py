@@ -10,7 +10,7 @@ from typing import Any
 
 from support.programs import program
 
-KUBECTL_S = 30.0
+KUBECTL_S = 60.0
 
 OWNED_KINDS = "serviceaccount,configmap,service,poddisruptionbudget,deployment"
 

@@ -24,7 +24,9 @@ from forebay_api.v1alpha1 import (
     SourceSpec,
 )
 from forebay_consumer.postgres_sink import PostgresSink
+from forebay_consumer.postgres_sink.connection import CONNECT_MOST_S
 from forebay_consumer.records import Claim
+from forebay_consumer.retry import AnswerLimit
 from support.testbed.servers import FreshDatabase
 
 
@@ -84,10 +86,14 @@ class SinkRig:
             self.folder, host=parts.host, port=parts.port, dbname=parts.dbname, user=parts.user, password=parts.password
         )
 
-    def sink(self, pipeline: Pipeline | None = None, *, folder: Path | None = None, **options: Any) -> PostgresSink:
-        """A sink that is not connected yet."""
+    def sink(
+        self, pipeline: Pipeline | None = None, *, folder: Path | None = None, patient: bool = True, **options: Any
+    ) -> PostgresSink:
+        """A sink that is not connected yet. patient: it is not tried again, and a busy machine may need long."""
         consumer = options.pop("consumer", f"consumer-{len(self.opened)}")
         sink = PostgresSink(pipeline or make_pipeline(), consumer=consumer, secret_dir=folder or self.folder, **options)
+        if patient:
+            sink._connect_limit = AnswerLimit(first_s=CONNECT_MOST_S, most_s=CONNECT_MOST_S)
         self.opened.append(sink)
         return sink
 
@@ -132,7 +138,7 @@ class SinkRig:
 
     async def wait_until_gone(self) -> None:
         """Until no consumer is connected to the database any more."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             gone = "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND application_name LIKE 'forebay:%'"
             while await self.value(gone, self.database.dbname):  # noqa: ASYNC110  the server's state has no event
                 await asyncio.sleep(0.02)

@@ -18,7 +18,7 @@ from forebay_consumer.ports import (
 )
 from forebay_consumer.records import RawChunk, WriteReceipt
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 class SourceReader:

@@ -15,7 +15,7 @@ from forebay_consumer.ports import Source
 from support.fake_source import FakeKafka, FakeSource
 from support.testbed.servers import create_topic, unique_name
 
-ANSWER_S = 20.0
+ANSWER_S = 60.0
 
 
 class World(Protocol):

@@ -31,7 +31,7 @@ class KafkaOptions:
     restart takes 12 s, with this 4 s."""
     retention_check_ms: int = 1000
     """How often the broker looks for expired segments (retention.ms, retention.bytes of a topic)."""
-    start_timeout_s: float = 90.0
+    start_timeout_s: float = 180.0
     second_listener: tuple[int, int] | None = None
     """Port of a further listener, and the one that its clients are told: something may stand between."""
     properties: Mapping[str, str] = field(default_factory=dict)

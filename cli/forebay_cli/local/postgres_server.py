@@ -46,7 +46,7 @@ class PostgresOptions:
     """Lines of postgresql.conf; tests may turn fsync off. ALTER SYSTEM wins over them."""
     superuser_password: str | None = field(default=None, repr=False)
     """None: a random one, kept in the folder. Everyone signs in by password (scram-sha-256)."""
-    start_timeout_s: float = 60.0
+    start_timeout_s: float = 120.0
     """Includes crash recovery."""
 
 

@@ -58,7 +58,7 @@ class Child:
         """Signal the child, its group and all its descendants."""
         send_signal(find_family([self.entry]), number)
 
-    def kill_family(self, timeout_s: float = 10.0) -> None:
+    def kill_family(self, timeout_s: float = 30.0) -> None:
         """Kill (SIGKILL) the child, its group and all its descendants, and wait until none is left."""
         send_signal([self.entry], signal.SIGSTOP)  # a postmaster must not fork between the look and the kill
         family = find_family([self.entry])

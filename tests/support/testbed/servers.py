@@ -19,7 +19,7 @@ from forebay_cli.local.process import create_guarded_folder
 
 QUICK_SETTINGS = {"fsync": "off", "full_page_writes": "off", "max_connections": "200"}
 """No waiting for the disk: the tests kill processes, not the machine, and the kernel keeps what was written."""
-TOPIC_S = 20.0
+TOPIC_S = 60.0
 """Deadline for creating or deleting a topic."""
 
 _numbers = itertools.count(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 from forebay_cli.local.ha.patroni_config import MemberPlace, MemberPorts
 from forebay_cli.local.ha.patroni_member import PatroniMember
+from forebay_cli.local.ha.patroni_program import PatroniProgram
+from forebay_cli.local.shared_memory import IPC_RMID
 
 
 @pytest.fixture
@@ -44,3 +47,31 @@ def test_folder_without_a_lock_file_is_left_alone(member: PatroniMember) -> None
     member.kill()
 
     assert list(member.place.data.iterdir()) == []
+
+
+def test_shared_memory_of_a_postmaster_whose_lock_file_is_removed_goes_with_it(member: PatroniMember) -> None:
+    library = ctypes.CDLL(None)
+    key = 0x46420000 | os.getpid() & 0xFFFF
+    segment = library.shmget(key, 16, 0o1600)  # IPC_CREAT, for its owner alone
+    assert segment >= 0
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, dead.pid, os.WEXITED | os.WNOWAIT)
+    lines = [str(dead.pid), "/data", "0", "1", "/tmp", "localhost", f"{key} {segment}"]
+    (member.place.data / "postmaster.pid").write_text("\n".join(lines))
+
+    member.kill()
+
+    assert library.shmctl(segment, IPC_RMID, None) == -1, "it was still there"
+    dead.wait()
+
+
+def test_member_that_is_coming_up_is_not_started_twice(member: PatroniMember, tmp_path: Path) -> None:
+    """Healing again right after healing would otherwise give it a second Patroni."""
+    (tmp_path / "patroni.py").write_text("import time\ntime.sleep(60)\n")
+    member._program = PatroniProgram(python=sys.executable, packages=tmp_path)
+    try:
+        member.start()
+        member.start()
+        assert len(member._families) == 1
+    finally:
+        member.kill()

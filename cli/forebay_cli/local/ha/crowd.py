@@ -23,8 +23,8 @@ class Crowd:
         self._sessions: list[Session] = []
         self._refusals = 0
         self._loop = LoopThread("forebay-ha-crowd")
-        for number in range(AT_ONCE):
-            self._loop.spawn(self._push(stay=number == 0))
+        self._tasks: list[asyncio.Task[None]] = []
+        self._loop.call(self._gather())
 
     @property
     def size(self) -> int:
@@ -41,6 +41,9 @@ class Crowd:
         self._loop.stop()
         self._sessions.clear()
 
+    async def _gather(self) -> None:
+        self._tasks = [asyncio.create_task(self._push(stay=number == 0)) for number in range(AT_ONCE)]
+
     async def _push(self, *, stay: bool) -> None:
         """Connect until there is no place left; stay: and then go on for ever."""
         while True:
@@ -55,5 +58,9 @@ class Crowd:
                 await asyncio.sleep(AGAIN_S)
 
     async def _disperse(self) -> None:
+        # First of all nobody comes any more: one who took a place just now would keep it.
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         for session in self._sessions:
             session.abort()

@@ -16,8 +16,8 @@ from forebay_cli.local.process import Child, find_program, start_child
 from forebay_cli.local.server_errors import ServerError, ServerNotReady
 
 DEBIAN_PACKAGE = "etcd-server"
-START_S = 30.0
-ANSWER_S = 5.0
+START_S = 60.0
+ANSWER_S = 15.0
 
 
 class EtcdSilent(ServerError):

@@ -26,8 +26,8 @@ from forebay_cli.local.server_errors import ServerError
 
 CALL_S = 60.0
 """Deadline of what Patroni is asked to do: a switchover takes 3 s, a restart 2 s."""
-FILL_S = 30.0
-NOTICE_S = 10.0
+FILL_S = 60.0
+NOTICE_S = 30.0
 """How long HAProxy may take to find a member gone: a second and a half, on a free machine."""
 TERMINATE = """
     SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
@@ -160,7 +160,7 @@ class HaFaults:
         enough: Callable[[], bool] | None = None,
         *,
         wal_bytes: int = 64 * 1024,
-        timeout_s: float = 10.0,
+        timeout_s: float = 30.0,
         expire: Expiry = Expiry.AT_ONCE,
     ) -> Fault:
         """Lose the leader, and with it whatever it acknowledges from now on until `enough`.

@@ -16,7 +16,7 @@ from forebay_cli.local.ha.loopback_http import ask
 from forebay_cli.local.process import Child, start_child
 from forebay_cli.local.server_errors import MissingProgram, ServerNotReady
 
-START_S = 15.0
+START_S = 60.0
 """From the start to the first answer; checks take a second, the rest is patience with a busy machine."""
 ANSWER_S = 5.0
 

@@ -15,7 +15,7 @@ from forebay_cli.local.ha.settings import HaSettings
 from forebay_cli.local.postgres_server import SUPERUSER, ConnectionParts
 from forebay_cli.local.process import Child, start_child
 from forebay_cli.local.process_table import ProcessEntry, find_family, is_alive, read_process, send_signal
-from forebay_cli.local.shared_memory import remove_segments_of
+from forebay_cli.local.shared_memory import remove_segment, remove_segments_of
 
 
 class PatroniMember:
@@ -58,7 +58,7 @@ class PatroniMember:
     def start(self) -> None:
         """Start Patroni if it does not run, without waiting. A PostgreSQL that outlived an earlier one is kept."""
         assert self._program is not None, "prepare() comes first"
-        if self.patroni() is not None:
+        if self.patroni() is not None or self._is_coming_up():
             return
         parent = [sys.executable, "-m", "forebay_cli.local.ha.subreaper", self._user or "-", self._patroni_pid_file]
         command = [*parent, *self._program.command, self.place.folder / "patroni.json"]
@@ -113,6 +113,10 @@ class PatroniMember:
     def _patroni_pid_file(self) -> Path:
         return self.place.folder / "patroni.pid"
 
+    def _is_coming_up(self) -> bool:
+        """Tell whether start() was called, and the parent has not written yet whom it started: seconds, at worst."""
+        return bool(self._families) and self._families[-1].is_running() and not self._patroni_pid_file.exists()
+
     def _forget_postmaster(self) -> None:
         """Remove the lock file of a postmaster that is dead, and still has its entry in the process table.
 
@@ -123,6 +127,7 @@ class PatroniMember:
         lock_file = self.place.data / "postmaster.pid"
         entry = _read_named(lock_file)
         if entry is not None and not is_alive(entry):
+            remove_segment(lock_file)  # nobody else knows its name
             lock_file.unlink()
 
     def _signal(self, number: signal.Signals) -> None:

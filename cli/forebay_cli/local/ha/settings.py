@@ -57,7 +57,7 @@ class HaSettings:
     a flood: whether anybody is promoted then depends on when the old primary last wrote its position to etcd."""
     parameters: Mapping[str, str] = field(default_factory=lambda: QUICK_PARAMETERS)
     """Lines of postgresql.conf, the same for all members."""
-    start_timeout_s: float = 90.0
+    start_timeout_s: float = 180.0
     """From nothing to healthy; about 10 s on a free machine."""
 
     @property
