@@ -100,9 +100,7 @@ class PositionsAdmin:
 
 
 @asynccontextmanager
-async def open_positions(
-    pipeline: Pipeline, *, secret_dir: Path, ca_file: Path | None = None
-) -> AsyncIterator[PositionsAdmin]:
+async def open_admin(pipeline: Pipeline, *, secret_dir: Path, ca_file: Path | None = None) -> AsyncIterator[Session]:
     """Connect as the pipeline does. Raises SinkUnavailable and SinkBroken."""
     with telling():
         credentials = read_credentials(secret_dir, pipeline.spec.sink)
@@ -111,6 +109,15 @@ async def open_positions(
     try:
         with telling():
             await ensure_schema(session)
-        yield PositionsAdmin(session, pipeline)
+        yield session
     finally:
         await session.close()
+
+
+@asynccontextmanager
+async def open_positions(
+    pipeline: Pipeline, *, secret_dir: Path, ca_file: Path | None = None
+) -> AsyncIterator[PositionsAdmin]:
+    """As open_admin()."""
+    async with open_admin(pipeline, secret_dir=secret_dir, ca_file=ca_file) as session:
+        yield PositionsAdmin(session, pipeline)

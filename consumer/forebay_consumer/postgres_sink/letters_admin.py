@@ -10,14 +10,13 @@ import asyncpg
 from forebay_api.v1alpha1 import Pipeline
 
 from forebay_consumer import sql, sql_letters
-from forebay_consumer.credentials import read_credentials
 from forebay_consumer.letters import LetterRow, ReasonCount, Selection, StoredLetter, unpack_headers
+from forebay_consumer.postgres_sink.admin import open_admin
 from forebay_consumer.postgres_sink.catalog import describe_target
 from forebay_consumer.postgres_sink.claims import Owner
-from forebay_consumer.postgres_sink.connection import CONNECT_MOST_S, Session, open_session
+from forebay_consumer.postgres_sink.connection import Session
 from forebay_consumer.postgres_sink.refused import telling
 from forebay_consumer.postgres_sink.replay import Replay, Replayed, chosen
-from forebay_consumer.postgres_sink.schema import ensure_schema
 
 PURGE_LETTERS = 1000
 """Most letters that one statement deletes."""
@@ -112,14 +111,6 @@ def build_letter(row: asyncpg.Record) -> StoredLetter:
 async def open_letters(
     pipeline: Pipeline, *, secret_dir: Path, ca_file: Path | None = None
 ) -> AsyncIterator[LettersAdmin]:
-    """Connect as the pipeline does. Raises SinkUnavailable and SinkBroken."""
-    with telling():
-        credentials = read_credentials(secret_dir, pipeline.spec.sink)
-        tls, application = pipeline.spec.sink.tls.mode, f"forebay-cli:{pipeline.key}"
-        session = await open_session(credentials, tls, ca_file, application, timeout_s=CONNECT_MOST_S)
-    try:
-        with telling():
-            await ensure_schema(session)
+    """As open_admin()."""
+    async with open_admin(pipeline, secret_dir=secret_dir, ca_file=ca_file) as session:
         yield LettersAdmin(session, pipeline)
-    finally:
-        await session.close()
