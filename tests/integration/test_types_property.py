@@ -19,7 +19,7 @@ from forebay_consumer.decode.reference import ReferenceDecoder
 from forebay_consumer.plan import CatalogColumn, TablePlan, build_table_plan
 from forebay_consumer.ports import Decoder
 from forebay_consumer.sql import DESCRIBE_COLUMNS, copy_frame
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.decoding import chunk, sink
 from support.testbed.servers import DatabaseFactory
@@ -115,7 +115,7 @@ def test_values_of_every_type_come_back_as_they_were(
     dsn = database().dsn
     rows = st.fixed_dictionaries({name: st.none() | kind.values for name, kind in kinds.items()})
 
-    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=40)
     @given(st.lists(rows, min_size=1, max_size=12))
     def come_back(sent: list[dict[str, Any]]) -> None:
         got = asyncio.run(write_and_read(dsn, kinds, make, sent))

@@ -15,9 +15,9 @@ from forebay_cli.local.ha.haproxy_server import Haproxy
 from support.fake_patroni import FakeMember, Role
 from support.haproxy import run_haproxy
 
-NOTICE_S = 15.0
+NOTICE_S = 60.0
 """A change of roles takes two failed checks, a second or two; the rest is patience with a busy machine."""
-DRAIN_S = 2
+DRAIN_S = 6
 BOUND = 1000
 
 

@@ -15,7 +15,7 @@ from forebay_cli.local.process import Child, create_guarded_folder, run_step, st
 from forebay_cli.local.process_table import is_alive, parse_stat, read_process, send_signal
 from forebay_cli.local.server_errors import ServerNotReady
 
-ENDED_S = 20.0
+ENDED_S = 60.0
 
 PARENT = """
 import os, signal, sys, time

@@ -13,7 +13,7 @@ import pytest
 from forebay_cli.local.deadlines import wait_until
 from support import docker_keeper
 
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 
 
 @pytest.fixture
