@@ -46,7 +46,7 @@ manifests: $(READY) ## Writes what comes from charts and crds/: manifests/, READ
 	PYTHONPATH=tests $(BIN)/python tools/manifests.py
 	$(BIN)/python tools/api_reference.py
 
-bench: $(READY) ## A measurement. WHAT=write_path: beside bare loops, upsert: with a key, peers.throughput: beside Debezium, operator_cost
+bench: $(READY) ## A measurement. WHAT=write_path: beside bare loops, faults: random ones, upsert: with a key, peers.throughput: beside Debezium, operator_cost
 	PYTHONPATH=tests $(BIN)/python -m bench.$(WHAT) $(ARGS)
 
 faults: $(READY) ## 100 faults of PostgreSQL under load, resumable. ARGS="--scenario everything-down", "--seed 2 --fresh", ...

@@ -21,7 +21,6 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
 
-from forebay_cli.local.downloads import choose_cache_folder
 from forebay_cli.local.kafka_jars import KAFKA_VERSION
 from forebay_cli.local.kafka_server import KafkaServer
 from forebay_cli.local.server_errors import ServerError
@@ -32,6 +31,7 @@ from bench.ha.field import CONSUMERS, PARTITIONS, CampaignFailed, Field, open_fi
 from bench.ha.plan import NEEDS_NETWORK, Mode, PlannedFault, plan_campaign, plan_short_campaign
 from bench.ha.report import add_everything_down, write_report
 from bench.ha.trial import run_fault
+from bench.progress import add_progress, choose_progress, read_progress
 from bench.results import describe_environment
 
 TRIES = 2
@@ -96,9 +96,7 @@ class Campaign:
         began_at_s = time.monotonic()
         entry = run_fault(field, planned, self._order.rate)
         self.entries.append(entry)
-        if self._order.progress is not None:
-            with self._order.progress.open("a") as file:
-                file.write(json.dumps(asdict(entry)) + "\n")
+        add_progress(self._order.progress, asdict(entry))
         print(_describe(entry, len(self._order.faults), time.monotonic() - began_at_s), flush=True)
 
     def _is_late(self) -> bool:
@@ -142,9 +140,7 @@ def run_down(rate: float, down_s: float, store: Path | None) -> int:
 
 
 def _read_progress(order: Order) -> list[Entry]:
-    if order.progress is None or not order.progress.exists():
-        return []
-    entries = [Entry(**json.loads(line)) for line in order.progress.read_text().splitlines()]
+    entries = [Entry(**done) for done in read_progress(order.progress)]
     planned = {(each.number, each.seed, str(each.kind)) for each in order.faults}
     found = {each.number: each for each in entries if (each.number, each.seed, each.kind) in planned}
     return list(found.values())
@@ -160,15 +156,6 @@ def _describe(entry: Entry, of: int, took_s: float) -> str:
         f"consumers {share} to {slowest} s, rewound {entry.rewound_records}{tail}, "
         f"took {took_s:.0f} s at load {entry.load_average:.0f} {'; '.join(entry.find_problems())}"
     )
-
-
-def _choose_progress(seed: int, count: int, *, fresh: bool) -> Path:
-    folder = choose_cache_folder(os.environ) / "campaigns"
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"faults-ha-{seed}-{count}.jsonl"
-    if fresh:
-        file.unlink(missing_ok=True)
-    return file
 
 
 def main() -> int:
@@ -193,7 +180,7 @@ def main() -> int:
         faults, progress = plan_short_campaign(args.seed), None
     else:
         faults = plan_campaign(args.seed, args.count)
-        progress = _choose_progress(args.seed, args.count, fresh=args.fresh)
+        progress = choose_progress(f"faults-ha-{args.seed}-{args.count}", fresh=args.fresh)
     if args.kinds:
         faults, progress = tuple(each for each in faults if each.kind in args.kinds), None
     return run_campaign(

@@ -98,16 +98,23 @@ def write_results(
     made_by: the module of bench/ that measured, where its name is another. more: further keys of the JSON.
     sections: of the page, before the table of all metrics. shown: what the plot has; None = every metric.
     """
-    RESULTS.mkdir(parents=True, exist_ok=True)
     PAGES.mkdir(parents=True, exist_ok=True)
-    body = {"environment": dict(environment), "metrics": {key: metric.to_json() for key, metric in metrics.items()}}
     file = RESULTS / f"{name}.json"
-    draft = file.with_suffix(".tmp")  # an interrupted run must not leave half a file to go on from
-    draft.write_text(json.dumps({**body, **(more or {})}, indent=2) + "\n")
-    draft.replace(file)
+    write_json(file, environment, metrics, more)
     (PAGES / f"{name}.svg").write_text(plot(title, metrics if shown is None else shown))
     (PAGES / f"{name}.md").write_text(_page(name, made_by or name, title, environment, metrics, sections))
     return file
+
+
+def write_json(
+    file: Path, environment: Mapping[str, object], metrics: Mapping[str, Metric], more: Mapping[str, object] | None
+) -> None:
+    """Store the figures alone; see write_results."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    body = {"environment": dict(environment), "metrics": {key: metric.to_json() for key, metric in metrics.items()}}
+    draft = file.with_suffix(".tmp")  # an interrupted run must not leave half a file to go on from
+    draft.write_text(json.dumps({**body, **(more or {})}, indent=2) + "\n")
+    draft.replace(file)
 
 
 def _page(

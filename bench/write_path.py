@@ -17,10 +17,12 @@ import signal
 import statistics
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import asyncpg
 from confluent_kafka import ConsumerGroupState, KafkaException
@@ -36,6 +38,7 @@ TOPIC = "payments"
 PARTITIONS = 6
 JOIN_S = 60.0
 DRAIN_S = 300.0
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,13 +64,20 @@ VARIANTS = tuple(Variant(name=name, members=n) for n in (1, 2) for name in ("for
 async def measure(rig: Rig, variant: Variant, records: int, turn: int) -> Figures:
     """Drain the topic once into an empty table."""
     group = f"{variant.name}-{variant.members}-{turn}"
+    return await drain(rig, variant, group, records, lambda number: start(rig, variant, group, number))
+
+
+async def drain(
+    rig: Rig, variant: Variant, group: str, records: int, begin: Callable[[int], subprocess.Popen[bytes]]
+) -> Figures:
+    """Drain the topic once into the emptied table. begin(n) starts the n-th consumer."""
     connection = await asyncpg.connect(rig.dsn)
     await connection.execute("TRUNCATE payments")
     await connection.execute("CHECKPOINT")
     processes: list[subprocess.Popen[bytes]] = []
     try:
         async with gate(rig, connection, variant):
-            processes = [start(rig, variant, group, n) for n in range(variant.members)]
+            processes = [begin(n) for n in range(variant.members)]
             await wait_for_members(rig, group, variant.members)
             pids = [p.pid for p in processes]
             assert rig.postgres.pid is not None
@@ -78,7 +88,7 @@ async def measure(rig: Rig, variant: Variant, records: int, turn: int) -> Figure
         rate = await committed_rate(connection, variant, group)
         rows = await connection.fetchval("SELECT count(*) FROM payments")
         if rows != records:
-            raise RuntimeError(f"{variant}: {rows} rows instead of {records}")
+            raise RuntimeError(f"{group}: {rows} rows instead of {records}")
         return Figures(rows_per_s=rate, rows_per_cpu_s=records / cpu, memory_mb=memory)
     finally:
         for process in processes:
@@ -114,15 +124,18 @@ def start(rig: Rig, variant: Variant, group: str, number: int) -> subprocess.Pop
     return subprocess.Popen([*command, "--partitions", str(PARTITIONS)], cwd=ROOT, stdout=log, stderr=log)
 
 
-def consumer_environment(rig: Rig, group: str) -> dict[str, str]:
-    """What one consumer of ours is told."""
+def consumer_environment(
+    rig: Rig, group: str, *, sink: Mapping[str, Any] = NOTHING, consumer: Mapping[str, Any] = NOTHING
+) -> dict[str, str]:
+    """What one consumer of ours is told. sink, consumer: parts that come to the spec's."""
     body = {
         "apiVersion": API_VERSION,
         "kind": KIND,
         "metadata": {"namespace": "bench", "name": group},
         "spec": {
             "source": {"bootstrapServers": rig.kafka.bootstrap, "topic": TOPIC, "group": group},
-            "sink": {"connectionSecretRef": {"name": "bench"}, "table": "public.payments"},
+            "sink": {"connectionSecretRef": {"name": "bench"}, "table": "public.payments", **sink},
+            "consumer": dict(consumer),
         },
     }
     (rig.folder / f"{group}.json").write_text(json.dumps(body))

@@ -1,6 +1,7 @@
 """The `forebay` command: runs what the command line says, and gives each error its exit code.
 
 0: done. 1: refused or failed, the message says why. 2: the command line, the pipeline file or a Secret is wrong.
+3: dead letters are left after a replay.
 """
 
 from __future__ import annotations
@@ -9,18 +10,24 @@ import argparse
 import asyncio
 import os
 import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
+from forebay_api.v1alpha1 import Pipeline
 from forebay_operator.errors import ForebayError as OperatorError
 from rich.console import Console
 
 from forebay_cli.arguments import build_parser
+from forebay_cli.dead_letters import LettersCommand
 from forebay_cli.demo.command import DemoOptions, run_demo
 from forebay_cli.demo.wave import DEFAULT_HA_RECORDS, DEFAULT_RECORDS
 from forebay_cli.errors import ForebayError, UsageProblem
+from forebay_cli.letter_report import build_list, list_to_json
+from forebay_cli.letter_selection import build_selection, require_choice
 from forebay_cli.local.commands import UpOptions, run_up, secret_places, show_logs, show_status, stop_pipeline
 from forebay_cli.local.embedded import EmbeddedOptions
-from forebay_cli.local.environment import find_secrets, lead_to_database
+from forebay_cli.local.environment import SecretFolders, find_secrets, lead_to_database
 from forebay_cli.local.files import choose_state_root
 from forebay_cli.local.secrets import parse_secret_options
 from forebay_cli.local.server_errors import ServerError
@@ -29,6 +36,9 @@ from forebay_cli.pipeline_file import read_pipeline_file
 from forebay_cli.position_targets import parse_target
 from forebay_cli.positions import PositionsCommand, describe_reset
 from forebay_cli.schema import build_schema_sql
+
+LETTERS_LEFT = 3
+"""Of `dead-letters replay`: it went through, and some letters cannot be written yet."""
 
 INTERRUPTED = 130
 """What shells say of a program that Ctrl-C ended."""
@@ -55,6 +65,8 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
             return _run_local(arguments, console)
         case "positions":
             return _run_positions(arguments, console)
+        case "dead-letters":
+            return _run_dead_letters(arguments, console)
         case "schema":
             sys.stdout.write(build_schema_sql(owner=arguments.owner, user=arguments.user))
             return 0
@@ -95,18 +107,59 @@ def _up_options(arguments: argparse.Namespace, root: Path) -> UpOptions:
     )
 
 
-def _run_positions(arguments: argparse.Namespace, console: Console) -> int:
+def _find_access(arguments: argparse.Namespace) -> tuple[Pipeline, SecretFolders]:
+    """The pipeline of the file, led to its database, and its Secrets."""
     pipeline = read_pipeline_file(arguments.file)
     overrides = parse_secret_options(arguments.secret)
-    target = parse_target(arguments.to) if arguments.subcommand == "reset" else None
     places = secret_places(arguments.file, overrides, make_state_folder(_state_root(arguments), pipeline))
     secrets = find_secrets(pipeline, places)
-    command = PositionsCommand(lead_to_database(pipeline, secrets), secrets)
+    return lead_to_database(pipeline, secrets), secrets
+
+
+def _run_dead_letters(arguments: argparse.Namespace, console: Console) -> int:
+    given = vars(arguments)
+    selection = build_selection(
+        ids=given.get("ids", ()),
+        reason=given.get("reason"),
+        partition=given.get("partition"),
+        since=given.get("since"),
+        older_than=given.get("older_than"),
+        now=datetime.now(UTC),
+    )
+    subcommand = arguments.subcommand
+    if subcommand in ("replay", "purge"):
+        require_choice(selection, wants_all=arguments.all, command=f"dead-letters {subcommand}")
+    command = LettersCommand(*_find_access(arguments))
+    match subcommand:
+        case "list":
+            counts, rows = asyncio.run(command.find(selection, arguments.limit))
+            if arguments.format == "json":
+                sys.stdout.write(f"{list_to_json(counts, rows)}\n")
+            else:
+                console.print(build_list(counts, rows, arguments.limit))
+        case "show":
+            _write_lines(asyncio.run(command.show(selection.ids or ())))
+        case "purge":
+            _write_lines([asyncio.run(command.purge(selection, is_sure=arguments.yes))])
+        case "replay":
+            is_done, lines = asyncio.run(command.replay(selection, discard_superseded=arguments.discard_superseded))
+            _write_lines(lines)
+            return 0 if is_done else LETTERS_LEFT
+    return 0
+
+
+def _write_lines(lines: Sequence[str]) -> None:
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+
+
+def _run_positions(arguments: argparse.Namespace, console: Console) -> int:
+    target = parse_target(arguments.to) if arguments.subcommand == "reset" else None
+    command = PositionsCommand(*_find_access(arguments))
     if target is None:
         asyncio.run(command.show(console))
         return 0
     result = asyncio.run(command.reset(target, tuple(arguments.partition)))
-    sys.stdout.write("".join(f"{line}\n" for line in describe_reset(result)))
+    _write_lines(describe_reset(result))
     return 0
 
 

@@ -17,6 +17,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_local(commands.add_parser("local", help="run pipelines on this machine"))
     _add_positions(commands.add_parser("positions", help="where a pipeline stands in its topic, and moving it by hand"))
+    _add_dead_letters(commands.add_parser("dead-letters", help="records that could not become rows, and what to do"))
     _add_schema(commands.add_parser("schema", help="what Forebay keeps in the target database"))
     _add_demo(commands.add_parser("demo", help="a wave of records through a Kafka and a PostgreSQL of its own"))
     return parser
@@ -54,6 +55,38 @@ def _add_positions(parser: argparse.ArgumentParser) -> None:
         "--to", required=True, metavar="earliest|latest|OFFSET|TIME", help="TIME as 2026-01-31T12:00:00Z"
     )
     reset.add_argument("--partition", type=int, nargs="+", action="extend", default=[], help="default all")
+
+
+def _add_dead_letters(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(dest="subcommand", required=True, metavar="COMMAND")
+    listing = commands.add_parser("list", help="how many by reason, then the newest")
+    show = commands.add_parser("show", help="whole ones: key, value, headers, message, remedy")
+    replay = commands.add_parser(
+        "replay", help="write them again, as the pipeline is now; 3 is returned if any is left"
+    )
+    purge = commands.add_parser("purge", help="delete them for good")
+    for command in (listing, show, replay, purge):
+        _add_pipeline(command)
+    show.add_argument("ids", nargs="+", metavar="ID", help="as `list` shows them")
+    for command in (replay, purge):
+        command.add_argument("ids", nargs="*", metavar="ID", help="as `list` shows them")
+    for command in (listing, replay, purge):
+        command.add_argument("--reason", metavar="REASON", help="only those of this reason")
+        command.add_argument("--partition", type=int, metavar="N", help="only those of this partition")
+        command.add_argument(
+            "--since", metavar="AGE|TIME", help="only newer ones: 90s, 30m, 1h, 7d, 2026-01-31T12:00:00Z"
+        )
+    for command in (replay, purge):
+        command.add_argument("--older-than", metavar="AGE|TIME", help="only older ones")
+        command.add_argument("--all", action="store_true", help="all of the pipeline's")
+    listing.add_argument("--limit", type=_positive, default=20, metavar="N", help="most of them (default 20)")
+    listing.add_argument("--format", choices=("table", "json"), default="table")
+    replay.add_argument(
+        "--discard-superseded",
+        action="store_true",
+        help="delete those whose key a later record has written",
+    )
+    purge.add_argument("--yes", action="store_true", help="do it; without it the command says how many it would delete")
 
 
 def _add_schema(parser: argparse.ArgumentParser) -> None:

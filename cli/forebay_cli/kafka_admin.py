@@ -12,6 +12,7 @@ from confluent_kafka import (
     ConsumerGroupTopicPartitions,
     KafkaError,
     KafkaException,
+    TopicCollection,
     TopicPartition,
 )
 from confluent_kafka.admin import AdminClient
@@ -30,6 +31,9 @@ _COORDINATOR_STARTS = (
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
 )
 """Answers of a broker that has just started; they pass."""
+
+_NO_TOPIC_ID = "A" * 22
+"""Sixteen zero bytes in base 64: brokers before 2.8 know of no ids."""
 
 _PAUSE_S = 0.2
 
@@ -76,6 +80,15 @@ class KafkaAdmin:
         if found.error is not None:
             raise UsageProblem(f"spec.source.topic: topic {topic!r} cannot be read: {found.error.str()}")
         return tuple(sorted(found.partitions))
+
+    def read_topic_id(self, topic: str) -> str | None:
+        """What tells the topic from others of the same name before and after it; None where brokers give no ids."""
+        future = self._client.describe_topics(TopicCollection([topic]), request_timeout=TIMEOUT_S)[topic]
+        try:
+            topic_id = str(future.result(TIMEOUT_S).topic_id)
+        except KafkaException as error:
+            raise self._refuse(error) from error
+        return None if topic_id == _NO_TOPIC_ID else topic_id
 
     def read_bounds(self, topic: str, partitions: Iterable[int]) -> dict[int, Bounds]:
         """Log start and log end of each partition."""

@@ -52,7 +52,8 @@ class PositionsCommand:
         stored = {position.partition: position for position in await self._read_stored()}
         partitions = await asyncio.to_thread(self.kafka.read_partitions, topic)
         bounds = await asyncio.to_thread(self.kafka.read_bounds, topic, partitions)
-        console.print(build_positions_table(self.pipeline, stored, bounds))
+        topic_id = await asyncio.to_thread(self.kafka.read_topic_id, topic)
+        console.print(build_positions_table(self.pipeline, stored, bounds, topic_id))
 
     async def reset(self, target: Target, wanted: tuple[int, ...]) -> Reset:
         """Move positions, and the group's offsets in Kafka after them. Raises Refused while consumers hold them."""
@@ -63,9 +64,11 @@ class PositionsCommand:
                 f"group {source.group} has members ({', '.join(members)}): suspend the pipeline (spec.suspend: true) "
                 "or stop its consumers first"
             )
+        # Before its offsets: those of a topic that is made anew meanwhile must not pass for the old one's.
+        topic_id = await asyncio.to_thread(self.kafka.read_topic_id, source.topic)
         offsets = await asyncio.to_thread(self._find_offsets, target, wanted)
         before = {position.partition: position.next_offset for position in await self._read_stored()}
-        await self._write(offsets)
+        await self._write(offsets, topic_id)
         return Reset(
             before={partition: before.get(partition) for partition in offsets},
             after=offsets,
@@ -106,12 +109,12 @@ class PositionsCommand:
         except ConsumerError as error:
             raise Refused(str(error)) from error
 
-    async def _write(self, offsets: Mapping[int, int]) -> None:
+    async def _write(self, offsets: Mapping[int, int], topic_id: str | None) -> None:
         try:
             async with open_positions(
                 self.pipeline, secret_dir=self.secrets.sink, ca_file=self.secrets.ca_file
             ) as admin:
-                await admin.reset(offsets)
+                await admin.reset(offsets, topic_id)
         except PositionsHeld as error:
             raise Refused(f"positions are held: {error}") from error
         except ConsumerError as error:
@@ -119,28 +122,35 @@ class PositionsCommand:
 
 
 def build_positions_table(
-    pipeline: Pipeline, stored: Mapping[int, StoredPosition], bounds: Mapping[int, Bounds]
+    pipeline: Pipeline, stored: Mapping[int, StoredPosition], bounds: Mapping[int, Bounds], topic_id: str | None
 ) -> Table:
-    """One row a partition, those that only one of Kafka and the database knows included."""
+    """One row a partition, those that only one of Kafka and the database knows included.
+
+    topic_id: the topic's now; None where the brokers give none.
+    """
     source = pipeline.spec.source
     table = Table(title=f"{pipeline.key}: group {source.group}, topic {source.topic}", title_justify="left")
     for heading in ("partition", "next offset", "log start", "log end", "behind", "epoch"):
         table.add_column(heading, justify="right")
+    table.add_column("topic")
     table.add_column("held")
     table.add_column("moved at")
     for partition in sorted(stored.keys() | bounds.keys()):
-        table.add_row(str(partition), *_cells(stored.get(partition), bounds.get(partition)))
+        table.add_row(str(partition), *_cells(stored.get(partition), bounds.get(partition), topic_id))
     return table
 
 
-def _cells(position: StoredPosition | None, bound: Bounds | None) -> tuple[str, ...]:
+def _cells(position: StoredPosition | None, bound: Bounds | None, topic_id: str | None) -> tuple[str, ...]:
     log = ("not in Kafka", "") if bound is None else (str(bound.log_start), str(bound.log_end))
     if position is None:
-        return ("none yet", *log, "", "", "", "")
-    behind = "" if bound is None else f"{bound.log_end - position.next_offset:,}"
+        return ("none yet", *log, "", "", "", "", "")
+    is_known = position.topic_id is not None and topic_id is not None
+    is_another = is_known and position.topic_id != topic_id
+    behind = "" if bound is None or is_another else f"{bound.log_end - position.next_offset:,}"
+    topic = "made anew: reset" if is_another else "the same" if is_known else "not to be told"
     held = {True: "yes", False: "no", None: "not to be told"}[position.is_held]
     moved_at = position.updated_at.isoformat(sep=" ", timespec="seconds")
-    return (str(position.next_offset), *log, behind, str(position.epoch), held, moved_at)
+    return (str(position.next_offset), *log, behind, str(position.epoch), topic, held, moved_at)
 
 
 def describe_reset(result: Reset) -> list[str]:

@@ -129,6 +129,7 @@ class CopyStream:
             key=source.keys[index] if source.keys is not None else None,
             column=column,
             timestamp_ms=source.timestamps_ms[index] if source.timestamps_ms is not None else None,
+            headers=source.headers[index] if source.headers is not None else (),
         )
 
     def _find(self, row: int) -> tuple[Span, int]:
@@ -209,6 +210,29 @@ def _candidates(stream: CopyStream, needle: bytes) -> Iterator[tuple[int, list[b
             yield before + place - span.first, split_row(stream.copy_format, bytes(payload[start : ends[place]]))
             at = payload.find(needle, ends[place])
         before += span.end - span.first
+
+
+def add_field(stream: CopyStream, column: str, fields: Sequence[bytes | None]) -> CopyStream:
+    """The same rows with one more column at the end. fields: one a row, as split_row has them."""
+    payload, ends = bytearray(), array("Q")
+    for row, field in zip(stream.rows_one_by_one(), fields, strict=True):
+        if stream.copy_format is CopyFormat.TEXT:
+            payload += row.rstrip(b"\n") + b"\t" + (b"\\N" if field is None else field) + b"\n"
+        else:
+            size = -1 if field is None else len(field)
+            payload += struct.pack("!h", int.from_bytes(row[:2], "big") + 1) + row[2:]
+            payload += struct.pack("!i", size) + (field or b"")
+        ends.append(len(payload))
+    records = [span.block.find_record(row) for span in stream.spans for row in range(span.first, span.end)]
+    block = Block(
+        payload=payload,
+        row_ends=ends,
+        records=array("Q", (index for _, index in records)),
+        sources=tuple(source for source, _ in records),
+        chunks=array("Q", range(len(records))),
+    )
+    spans = (Span(block=block, first=0, end=len(ends)),) if records else ()
+    return replace(stream, columns=(*stream.columns, column), spans=spans)
 
 
 def split_row(copy_format: CopyFormat, row: bytes) -> list[bytes | None]:

@@ -78,9 +78,17 @@ _TRANSIENT = {
     "57P03": "ServerStarting",
     "26": "StatementLost",
     "0A000": "PlanOutdated",
+    "03": "ServerError",
+    "0B": "TransactionLost",
+    "72": "Conflicting",
+    "HV001": "OutOfMemory",
+    "HV00N": "Unreachable",
 }
 """SQLSTATE or class -> reason; the longer one wins. 26 and 0A000: a prepared statement vanished or went stale (a schema
-change, or a pooler that hands every transaction another session); a new connection prepares anew."""
+change, or a pooler that hands every transaction another session); a new connection prepares anew. HV: of the server
+behind a foreign table."""
+
+_TRIGGER_FAILED = ("TriggerFailed", "repair the function that the table's triggers call")
 
 _SYSTEMIC = {
     "28": (
@@ -91,7 +99,7 @@ _SYSTEMIC = {
         "DatabaseMissing",
         "create the database, or correct its name in spec.sink.postgresClusterRef or the Secret that spec.sink names",
     ),
-    "21000": (
+    "21": (
         "KeyColumnsUnfit",
         "keys that differ are equal to the table's index (name other columns in spec.sink.keyColumns), or a BEFORE "
         "trigger writes to other rows of the table (make it an AFTER trigger)",
@@ -110,11 +118,28 @@ _SYSTEMIC = {
     "0A": ("NotSupported", "the table cannot be written by COPY: see the server's message"),
     "54": ("LimitExceeded", "see the server's message"),
     "55000": ("TableNotReady", "see the server's message"),
-    "38": ("TriggerFailed", "repair the function that the table's triggers call"),
-    "39": ("TriggerFailed", "repair the function that the table's triggers call"),
+    "0F": _TRIGGER_FAILED,
+    "0Z": _TRIGGER_FAILED,
+    "24": _TRIGGER_FAILED,
+    "2D": _TRIGGER_FAILED,
+    "2F": _TRIGGER_FAILED,
+    "34": _TRIGGER_FAILED,
+    "38": _TRIGGER_FAILED,
+    "39": _TRIGGER_FAILED,
+    "0L": ("PermissionDenied", "grant the missing right to the user in the Secret that spec.sink names"),
+    "0P": ("PermissionDenied", "correct the role that the table's triggers set"),
+    "2B": ("PermissionDenied", "see the server's message"),
+    "HV": ("ForeignServerFailed", "repair the foreign table, or name a table in spec.sink.table"),
 }
+"""SQLSTATE or class -> (reason, remedy). 0F 0Z 24 2D 2F 34: what no statement of ours does (cursors, transactions ended
+inside a function, ...): a function of the table's triggers does, whatever the row."""
 
 _DATA = {
+    "01": Reason.REJECTED,
+    "02": Reason.REJECTED,
+    "09": Reason.REJECTED,
+    "10": Reason.REJECTED,
+    "20": Reason.REJECTED,
     "22": Reason.REJECTED,
     "23": Reason.CONSTRAINT,
     "27": Reason.REJECTED,
@@ -131,7 +156,8 @@ _DATA = {
     "22P05": Reason.NUL_CHARACTER,
     "23502": Reason.NULL_FIELD,
 }
-"""SQLSTATE or class -> reason. P0: raised by a trigger. 54000: the row or its index entry is larger than a page.
+"""SQLSTATE or class -> reason. P0: raised by a trigger, as 01, 02 and 09 can be, too. 20: its CASE has no branch for
+the row. 10: XQuery. 54000: the row or its index entry is larger than a page.
 27: a BEFORE trigger has written to a row that the same statement was still to write; each by itself is accepted."""
 
 _ROW_IF_COPY = {"08P01": Reason.WRONG_TYPE, "XX000": Reason.REJECTED}
@@ -150,6 +176,10 @@ _KINDS = {
     "ProtocolError": "ConnectionLost",
     "RuntimeError": "ConnectionLost",
     "TargetServerAttributeNotMatched": "ReadOnly",
+    "OutdatedSchemaCacheError": "PlanOutdated",
+    "PostgresError": "DatabaseError",
+    "FatalPostgresError": "DatabaseError",
+    "UnknownPostgresError": "DatabaseError",
 }
 """Errors without SQLSTATE, by class name; everything else that is no server's error is Unreachable.
 InternalClientError: asyncpg raises it when the connection breaks between two states; a net of PostgresError,
@@ -161,7 +191,10 @@ _CLIENT_CONFIGURATION = frozenset(
 
 
 def classify(symptom: Symptom) -> Failure:
-    """What to do about it. Unknown errors are Transient: retried for ever, loudly, with nothing lost."""
+    """What to do about it. Unknown errors are Transient: retried for ever, loudly, with nothing lost.
+
+    An unknown SQLSTATE from inside a function or a COPY is a trigger's own (RAISE ... USING ERRCODE = 'MY001'): Data.
+    """
     if symptom.sqlstate is None:
         return _classify_client_error(symptom)
     if symptom.sqlstate in _ROW_IF_COPY and (symptom.context or "").startswith("COPY "):
@@ -176,6 +209,8 @@ def classify(symptom: Symptom) -> Failure:
             return Data(
                 reason=_data_reason(symptom, _DATA[code]), message=_describe_row(symptom), column=symptom.column
             )
+    if (symptom.context or "").startswith("COPY ") or _FUNCTION.search(symptom.context or ""):
+        return Data(reason=Reason.REJECTED, message=_describe_row(symptom), column=symptom.column)
     return Transient(reason="DatabaseError", message=_told(symptom))
 
 
@@ -184,7 +219,13 @@ def _is_unsupported(symptom: Symptom) -> bool:
     return symptom.sqlstate == "0A000" and symptom.kind != "InvalidCachedStatementError"
 
 
+SUPERSEDED = "Superseded"
+"""Symptom.kind of what a replay's writer says of its own accord: the row of this key must be left as it is."""
+
+
 def _classify_client_error(symptom: Symptom) -> Failure:
+    if symptom.kind == SUPERSEDED:
+        return Data(reason=Reason.SUPERSEDED, message=symptom.message)
     if symptom.kind in _CLIENT_CONFIGURATION:
         return Systemic(
             reason="BadConnectionSettings", message=f"{symptom.message}; correct the Secret that spec.sink names"

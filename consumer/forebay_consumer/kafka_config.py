@@ -42,6 +42,8 @@ OWNED: Mapping[str, str] = MappingProxyType(
 )
 """Properties that Forebay sets itself, and why or what to set instead."""
 
+LARGEST_RECORD_BYTES = 2**28
+
 CLASSIC_ONLY = frozenset({"heartbeat.interval.ms", "session.timeout.ms", "group.protocol.type"})
 """The broker decides these for members that use the new group protocol; librdkafka refuses them there."""
 
@@ -147,6 +149,22 @@ def build_admin_config(spec: SourceSpec, properties: Mapping[str, str], *, consu
         "client.id": consumer_id,
         "reconnect.backoff.max.ms": 2_000,
         "log_level": 0,  # the member of the group reports the same troubles
+    }
+
+
+def build_producer_config(spec: SourceSpec, properties: Mapping[str, str], *, consumer_id: str) -> ClientConfig:
+    """Configuration of the client that copies dead letters to their topic."""
+    return {
+        **{name: value for name, value in properties.items() if name.startswith(ADMIN_PREFIXES)},
+        "bootstrap.servers": spec.bootstrap_servers,
+        "client.id": consumer_id,
+        "acks": "all",
+        "batch.num.messages": 1,  # brokers refuse a batch as a whole: one record must not take others with it
+        "message.max.bytes": LARGEST_RECORD_BYTES,  # the topic decides what is too large, not the client
+        "message.timeout.ms": 10_000,  # of one attempt; the letters stay where they are and are tried again
+        "topic.metadata.propagation.max.ms": 5_000,  # a topic that is not there is told soon
+        "reconnect.backoff.max.ms": 2_000,
+        "log_level": 0,  # troubles are in /state
     }
 
 

@@ -26,6 +26,9 @@ _KEY_TYPES = (BINARY_TYPES - _JSON_TYPES) - {"timetz"}
 """Types whose equal values have equal bytes once reduction.py has evened them out, so that the last record of a key can
 be told without asking PostgreSQL."""
 
+_VERSION_TYPES = _NUMBER_TYPES | _EPOCH_TYPES
+"""Not text: "10" sorts before "9"."""
+
 _TIMES_WITH_PRECISION = frozenset({"time", "timestamp", "timestamptz"})
 _FULL_PRECISION = 6
 """Digits of a second: a column with fewer rounds, and two keys would become one."""
@@ -51,6 +54,7 @@ class CatalogColumn:
     is_writable: False for generated and identity-always columns.
     has_default: a DEFAULT, or identity by default.
     type_sql: format_type(), for messages and for text format.
+    type_oid: of the column's own type, a domain's too; None where nobody asks.
     is_enum: an enum type. is_deterministic: False where the column's collation takes different bytes for equal.
     """
 
@@ -64,6 +68,7 @@ class CatalogColumn:
     type_sql: str
     is_enum: bool = False
     is_deterministic: bool = True
+    type_oid: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +93,7 @@ class TablePlan:
 
     key: indexes into columns of those that identify a row, in the order of spec.sink.keyColumns; empty in mode Append.
     Key columns are planned as NOT NULL and without default. delete_when: which values delete; None: only tombstones do.
+    version: index of the column that tells the later of two rows of a key; None: nothing does.
     """
 
     schema: str
@@ -97,6 +103,7 @@ class TablePlan:
     unknown_fields: UnknownFieldPolicy
     key: tuple[int, ...] = ()
     delete_when: DeleteWhen | None = None
+    version: int | None = None
 
     @property
     def key_names(self) -> tuple[str, ...]:
@@ -128,7 +135,9 @@ def build_table_plan(sink: SinkSpec, schema: str, table: str, catalog: Sequence[
         problems += _find_declaration_problems(sink, by_name)
         problems += _find_unfilled_columns(sink, catalog)
     columns = tuple(_plan_columns(sink, catalog))
-    problems += _find_key_problems(sink, by_name, {planned.column.name for planned in columns})
+    filled = {planned.column.name for planned in columns}
+    problems += _find_key_problems(sink, by_name, filled)
+    problems += _find_version_problems(sink, by_name, filled)
     if not columns and not problems:
         problems.append(f"spec.sink.table: {schema}.{table} has no column that can be written")
     if problems:
@@ -142,6 +151,7 @@ def build_table_plan(sink: SinkSpec, schema: str, table: str, catalog: Sequence[
         unknown_fields=sink.unknown_fields.policy,
         key=tuple(places[name] for name in sink.key_columns),
         delete_when=sink.delete_when,
+        version=None if sink.version_column is None else places[sink.version_column],
     )
 
 
@@ -271,6 +281,22 @@ def _find_key_problems(sink: SinkSpec, by_name: Mapping[str, CatalogColumn], fil
                 "so that the last record of a key could not be told; name a column of text, uuid, a number or a time"
             )
     return problems
+
+
+def _find_version_problems(sink: SinkSpec, by_name: Mapping[str, CatalogColumn], filled: Collection[str]) -> list[str]:
+    name, field = sink.version_column, "spec.sink.versionColumn"
+    if name is None:
+        return []
+    column = by_name.get(name)
+    if column is None:
+        return [f"{field}: the table has no column {name!r}"]
+    if not column.is_writable:
+        return _find_writability_problems(field, column)
+    if name not in filled:
+        return [f"{field}: nothing fills column {name!r}; declare it in spec.sink.columns"]
+    if column.type_name not in _VERSION_TYPES or column.is_array:
+        return [f"{field}: column {name!r} is {column.type_sql}; a version must be a number, a date or a timestamp"]
+    return []
 
 
 def _can_identify(column: CatalogColumn) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
 from forebay_api.v1alpha1 import StartFrom
 
+from forebay_consumer.letters import StoredLetter
 from forebay_consumer.plan import TablePlan
 from forebay_consumer.records import Batch, Claim, EncodedChunk, RawChunk, WriteReceipt
 
@@ -67,7 +69,7 @@ class Beginning:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """Which parts of a record besides the value, its partition and its offset the table's plan uses."""
+    """Which parts of a record to take besides the value, its partition and its offset."""
 
     keys: bool = False
     timestamps: bool = False
@@ -106,6 +108,12 @@ class Source(Protocol):
 
     async def topic_partitions(self) -> tuple[int, ...]:
         """All partitions of the topic, ascending. Raises SourceUnavailable (topic missing included)."""
+
+    async def topic_id(self) -> str | None:
+        """What tells the topic from others of the same name, before and after it; None where brokers give no ids.
+
+        Asked of the brokers each time. Raises SourceUnavailable (topic missing included).
+        """
 
     async def resolve_start(self, start_from: StartFrom, partitions: Iterable[int]) -> Mapping[int, int]:
         """The offset at which each partition starts. COMMITTED without a committed offset is the log start.
@@ -155,15 +163,17 @@ class Sink(Protocol):
         Raises SinkBroken("Conflict") as `claim` does.
         """
 
-    async def initialize(self, offsets: Mapping[int, int], *, first_start: bool) -> None:
+    async def initialize(self, offsets: Mapping[int, int], *, first_start: bool, topic_id: str | None = None) -> None:
         """Store positions for partitions that have none (existing ones are left alone).
 
         first_start: do nothing if another consumer has stored any for the group and topic meanwhile.
+        topic_id: whose offsets these are, learned before they were; None: not known.
         """
 
-    async def claim(self, partitions: Iterable[int]) -> Mapping[int, Claim]:
+    async def claim(self, partitions: Iterable[int], topic_id: str | None = None) -> Mapping[int, Claim]:
         """Take the partitions over: new epoch and owner; waits for a predecessor's COMMIT, so next_offset is final.
 
+        topic_id: stored where none is stored yet. What a claim carries is what is stored, perhaps another one's.
         A predecessor that is frozen inside a transaction is terminated. Every partition must have been initialized.
         Raises SinkBroken("Conflict") when the group and topic are used for another table or by another pipeline.
         """
@@ -174,11 +184,59 @@ class Sink(Protocol):
         Raises Fenced (rolled back, connection still good).
         """
 
-    async def skip_to(self, claim: Claim, next_offset: int) -> Claim:
-        """Move one claimed position by hand (onPositionLost: SkipToEarliest); fenced like a write."""
+    async def skip_to(self, claim: Claim, next_offset: int, topic_id: str | None = None) -> Claim:
+        """Move one claimed position by hand (onPositionLost: SkipToEarliest); fenced like a write.
+
+        topic_id: of the topic whose offset this is, if it is not the claim's.
+        """
 
     def terminate(self) -> None:
         """Close the socket without a cancel request (a COMMIT under way has an unknown outcome). Safe at any time."""
 
     async def close(self) -> None:
         """Close the connection in good order; never raises."""
+
+
+class LetterSession(Protocol):
+    """An open connection to where dead letters are kept. Methods raise SinkUnavailable and SinkBroken."""
+
+    async def read_unmirrored(self, partitions: Collection[int], after_id: int) -> Sequence[StoredLetter]:
+        """The next letters, by id, that their topic does not have: few and small enough to hold at once."""
+
+    async def mark_mirrored(self, ids: Collection[int]) -> None:
+        """Their topic has them."""
+
+    async def count_unmirrored(self, partitions: Collection[int]) -> tuple[int, float | None]:
+        """How many their topic does not have, and the seconds since the oldest of those was written."""
+
+    async def purge_old(self, partitions: Collection[int], *, days: int, only_mirrored: bool) -> int:
+        """Delete some of those that are older; returns how many: 0 when none is left."""
+
+
+class LetterStore(Protocol):
+    """Where dead letters are kept."""
+
+    def open(self) -> AbstractAsyncContextManager[LetterSession]:
+        """A connection of its own, apart from the one that writes. Raises SinkUnavailable and SinkBroken."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """What became of letters sent to their topic. delivered: ids.
+
+    trouble: why some were not, with the remedy. is_blocked: others would fare no better, so it is not worth going on.
+    """
+
+    delivered: frozenset[int]
+    trouble: str | None = None
+    is_blocked: bool = False
+
+
+class LetterTopic(Protocol):
+    """The topic to which dead letters are copied."""
+
+    async def deliver(self, letters: Sequence[StoredLetter]) -> Delivery:
+        """Send them and wait for the brokers' word, some seconds at most. Raises nothing."""
+
+    def close(self) -> None:
+        """End a delivery under way; its letters count as not delivered."""

@@ -6,12 +6,14 @@ this is what the process believes of it, and is thrown away at every revoke, fen
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from uuid import UUID
 
 from forebay_api.state import PartitionReport, PartitionState
 
 from forebay_consumer.errors import Fatal
+from forebay_consumer.loss import MadeAnew
 from forebay_consumer.ports import PositionLost
 from forebay_consumer.records import Claim, RawChunk, WriteReceipt
 
@@ -37,11 +39,15 @@ class Held:
 
 
 class Positions:
-    """The assigned partitions of this process."""
+    """The assigned partitions of one lane.
 
-    def __init__(self) -> None:
+    claim_ids: for each claim the next; of the whole process, because a partition may move from one lane to another, and
+    what was read for the one must not be taken for the other's.
+    """
+
+    def __init__(self, claim_ids: Iterator[int]) -> None:
         self._held: dict[int, Held] = {}
-        self._claim_id = 0
+        self._claim_ids = claim_ids
         self.gap_records = 0
 
     def assign(self, partitions: Iterable[int]) -> None:
@@ -72,7 +78,7 @@ class Positions:
 
         Claims of partitions that were revoked meanwhile are ignored.
         """
-        self._claim_id += 1
+        claim_id = next(self._claim_ids)
         rewound = 0
         for partition, claim in claims.items():
             held = self._held.get(partition)
@@ -81,9 +87,9 @@ class Positions:
             if held.last_written is not None:
                 rewound += max(0, held.last_written - claim.next_offset)
             self._held[partition] = replace(
-                held, claim=claim, claim_id=self._claim_id, read_next=claim.next_offset, last_written=claim.next_offset
+                held, claim=claim, claim_id=claim_id, read_next=claim.next_offset, last_written=claim.next_offset
             )
-        return self._claim_id, rewound
+        return claim_id, rewound
 
     def unclaim(self, partitions: Iterable[int]) -> None:
         """The claims no longer count (reconnect).
@@ -130,7 +136,11 @@ class Positions:
         self._held[chunk.partition] = replace(held, read_next=last + 1)
         return True
 
-    def is_current(self, read: RawChunk | PositionLost) -> bool:
+    def read_up_to(self) -> Mapping[int, tuple[UUID, int]]:
+        """For each claimed partition its claim's owner, and the first offset that has not been handed over yet."""
+        return {p: (held.claim.owner, held.read_next) for p, held in self._held.items() if held.claim is not None}
+
+    def is_current(self, read: RawChunk | PositionLost | MadeAnew) -> bool:
         """Does the claim under which this was read still hold?"""
         held = self._held.get(read.partition)
         return held is not None and held.claim is not None and held.claim_id == read.claim_id
@@ -139,6 +149,10 @@ class Positions:
         """The present claim, its next_offset being the position in the database; None if there is none."""
         held = self._held.get(partition)
         return held.claim if held else None
+
+    def claims(self) -> tuple[Claim, ...]:
+        """All present ones."""
+        return tuple(held.claim for held in self._held.values() if held.claim is not None)
 
     def written(self, receipt: WriteReceipt) -> None:
         """A batch was committed: its positions are the expected ones from now on."""
@@ -169,19 +183,4 @@ def _report(partition: int, held: Held) -> PartitionReport:
         epoch=held.claim.epoch if held.claim else None,
         next_offset=held.claim.next_offset if held.claim else held.last_written,
         why=held.stopped,
-    )
-
-
-def describe_loss(event: PositionLost) -> str:
-    """What a person must know and do about a position that Kafka has no record for."""
-    remedy = "suspend the pipeline and use `forebay positions reset`"
-    if event.position < event.log_start:
-        gone = event.log_start - event.position
-        return (
-            f"retention removed {gone} unwritten records: position {event.position}, "
-            f"the log starts at {event.log_start}; set spec.source.onPositionLost: SkipToEarliest, or {remedy}"
-        )
-    return (
-        f"position {event.position} lies beyond the log's end {event.log_end}: "
-        f"the topic was made anew or truncated; {remedy}"
     )

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from uuid import UUID
 
@@ -22,7 +22,7 @@ Header = tuple[str, bytes | None]
 class RawChunk:
     """Records of one partition in offset order, read under one claim. Never empty; all lists have one entry a record.
 
-    values: None is a tombstone. keys, timestamps_ms, headers: None where the table's plan has no use for them.
+    values: None is a tombstone. keys, timestamps_ms, headers: None where they were not asked for (ports.Wanted).
     first_timestamp_ms: Kafka timestamp of the first record, milliseconds since 1970, None if it has none.
     size_bytes: what values, and keys and headers if kept, take, for the buffer's budget; at least one a record.
     """
@@ -53,11 +53,13 @@ class Reason(StrEnum):
     UNKNOWN_FIELD = "UnknownField"
     CONSTRAINT = "ConstraintViolation"
     REJECTED = "RejectedByDatabase"
+    SUPERSEDED = "Superseded"
+    """Only after a replay: the row of this key may be newer than the record (mode Upsert)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
-    """A record that is kept in `forebay.dead_letters` instead of the table.
+    """A record that is kept, whole, in `forebay.dead_letters` instead of the table.
 
     message: for people; never contains the value. column: the column at fault, if one is.
     """
@@ -70,6 +72,7 @@ class DeadLetter:
     key: bytes | None = None
     column: str | None = None
     timestamp_ms: int | None = None
+    headers: Sequence[Header] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,12 +117,14 @@ class Claim:
     """This process' right to write one partition: what `forebay.positions` says since the claim.
 
     owner: random token drawn for the claim. next_offset: first offset NOT written.
+    topic_id: of the topic whose offset that is; None where it is not known.
     """
 
     partition: int
     epoch: int
     owner: UUID
     next_offset: int
+    topic_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +155,7 @@ class WriteReceipt:
     rows.
     copies: COPY statements sent for this batch, failed ones included.
     commit_s: time of the COMMIT alone; took_s: from BEGIN of the first attempt to the end of COMMIT.
+    reasons: how many of the dead letters have each.
     """
 
     next_offsets: Mapping[int, int]
@@ -159,3 +165,4 @@ class WriteReceipt:
     copies: int
     commit_s: float
     took_s: float
+    reasons: Mapping[Reason, int] = field(default_factory=dict)

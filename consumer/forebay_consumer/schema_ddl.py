@@ -23,12 +23,20 @@ SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = 'forebay') AS has_sche
 
 READ_VERSION = "SELECT max(version) FROM forebay.schema_version"
 
-MISSING_RIGHTS = """
-SELECT string_agg(r.privilege || ' ON ' || r.relation, ', ' ORDER BY r.relation, r.privilege)
-FROM (VALUES ('forebay.positions', 'SELECT'), ('forebay.positions', 'INSERT'), ('forebay.positions', 'UPDATE'),
-             ('forebay.dead_letters', 'INSERT')) AS r(relation, privilege)
-WHERE NOT has_table_privilege(r.relation, r.privilege)
-"""
+_CHANGED = ("column_name", "message", "mirrored_at", "reason", "replayed_at")
+"""Columns of a dead letter that are ever changed: the record itself never is."""
+
+MISSING_RIGHTS = f"""
+SELECT string_agg(r.privilege || coalesce(' (' || r.of_column || ')', '') || ' ON ' || r.relation, ', '
+                  ORDER BY r.relation, r.privilege, r.of_column)
+FROM (VALUES ('forebay.positions', 'SELECT', NULL), ('forebay.positions', 'INSERT', NULL),
+             ('forebay.positions', 'UPDATE', NULL), ('forebay.dead_letters', 'SELECT', NULL),
+             ('forebay.dead_letters', 'INSERT', NULL), ('forebay.dead_letters', 'DELETE', NULL)
+      UNION ALL SELECT 'forebay.dead_letters', 'UPDATE', c FROM unnest(ARRAY{[*_CHANGED]}) c
+     ) AS r(relation, privilege, of_column)
+WHERE NOT CASE WHEN r.of_column IS NULL THEN has_table_privilege(r.relation, r.privilege)
+               ELSE has_column_privilege(r.relation, r.of_column, r.privilege) END
+"""  # noqa: S608  constants only
 
 _TABLES = (
     """CREATE TABLE IF NOT EXISTS forebay.schema_version (
@@ -42,6 +50,7 @@ _TABLES = (
     epoch bigint NOT NULL,
     owner uuid NOT NULL,
     next_offset bigint NOT NULL,
+    topic_id text,
     backend_pid int,
     backend_start timestamptz,
     previous_pids int[] NOT NULL DEFAULT '{}',
@@ -64,12 +73,21 @@ _TABLES = (
     message text NOT NULL,
     record_key bytea,
     record_value bytea,
+    record_headers jsonb,
     record_timestamp timestamptz,
     target text NOT NULL,
-    created_at timestamptz NOT NULL DEFAULT now()
+    created_at timestamptz NOT NULL DEFAULT now(),
+    replayed_at timestamptz,
+    mirrored_at timestamptz
 )""",
+    """COMMENT ON COLUMN forebay.dead_letters.record_headers IS 'pairs of name and base64 of the value'""",
+    """COMMENT ON COLUMN forebay.dead_letters.replayed_at IS 'when it was last tried again, and still refused'""",
+    """COMMENT ON COLUMN forebay.dead_letters.mirrored_at IS 'when spec.sink.deadLetters.topic had it'""",
     """CREATE INDEX IF NOT EXISTS dead_letters_record_idx
     ON forebay.dead_letters ("group", topic, partition, record_offset)""",
+    """CREATE INDEX IF NOT EXISTS dead_letters_age_idx ON forebay.dead_letters ("group", topic, created_at)""",
+    """CREATE INDEX IF NOT EXISTS dead_letters_unmirrored_idx
+    ON forebay.dead_letters ("group", topic, id) WHERE mirrored_at IS NULL""",
     f"INSERT INTO forebay.schema_version (version) VALUES ({VERSION}) ON CONFLICT DO NOTHING",  # noqa: S608  a constant
 )
 
@@ -88,7 +106,7 @@ def build_grants(grantee: str) -> tuple[str, ...]:
         f"GRANT USAGE ON SCHEMA forebay TO {role}",
         f"GRANT SELECT ON forebay.schema_version TO {role}",
         f"GRANT SELECT, INSERT, UPDATE ON forebay.positions TO {role}",
-        f"GRANT SELECT, INSERT, DELETE ON forebay.dead_letters TO {role}",
+        f"GRANT SELECT, INSERT, DELETE, UPDATE ({', '.join(_CHANGED)}) ON forebay.dead_letters TO {role}",
     )
 
 

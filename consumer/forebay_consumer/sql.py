@@ -85,6 +85,13 @@ WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p', 'v', 'f', 'm
 """Catalogs instead of a cast to regclass, which fails without USAGE on the schema and hides which right is missing.
 68: INSTEAD OF and INSERT."""
 
+FIND_TYPE = """
+SELECT t.oid, coalesce(e.typname, t.typname)::text AS name
+FROM pg_type t LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
+WHERE t.oid = to_regtype($1)
+"""
+"""to_regtype takes a type's name and nothing beside it: no constraint, no default, no second statement."""
+
 DESCRIBE_COLUMNS = """
 WITH RECURSIVE based(attnum, typ, typmod, not_null, has_default) AS (
     SELECT a.attnum, a.atttypid, a.atttypmod, a.attnotnull, (a.atthasdef AND a.attgenerated = '') OR a.attidentity = 'd'
@@ -98,7 +105,7 @@ SELECT a.attname::text AS name,
        CASE WHEN n.nspname = 'pg_catalog' THEN e.typname::text ELSE n.nspname || '.' || e.typname END AS type_name,
        e.oid <> t.oid AS is_array, b.typmod AS type_modifier, b.not_null AS is_not_null, b.has_default,
        a.attgenerated = '' AND a.attidentity <> 'a' AS is_writable, format_type(a.atttypid, a.atttypmod) AS type_sql,
-       t.typtype = 'e' AS is_enum,
+       t.typtype = 'e' AS is_enum, a.atttypid AS type_oid,
        coalesce((SELECT l.collisdeterministic FROM pg_collation l WHERE l.oid = a.attcollation), true)
            AS is_deterministic,
        has_column_privilege($1, a.attnum, 'INSERT') AS may_insert,
@@ -140,8 +147,8 @@ STORED_PARTITIONS = 'SELECT partition, pipeline, target FROM forebay.positions W
 LOCK_GROUP = "SELECT pg_advisory_xact_lock(hashtextextended('forebay.positions ' || $1 || ' ' || $2, 0))"
 
 INITIALIZE = """
-INSERT INTO forebay.positions ("group", topic, partition, epoch, owner, next_offset, pipeline, target)
-SELECT $1, $2, w.partition, 0, gen_random_uuid(), w.next_offset, $5, $6
+INSERT INTO forebay.positions ("group", topic, partition, epoch, owner, next_offset, pipeline, target, topic_id)
+SELECT $1, $2, w.partition, 0, gen_random_uuid(), w.next_offset, $5, $6, $8
 FROM unnest($3::int[], $4::bigint[]) AS w(partition, next_offset)
 WHERE NOT ($7 AND EXISTS (SELECT 1 FROM forebay.positions p WHERE p."group" = $1 AND p.topic = $2))
 ORDER BY w.partition
@@ -156,6 +163,7 @@ WITH wanted AS (
 )
 UPDATE forebay.positions p
 SET epoch = p.epoch + 1, owner = gen_random_uuid(), claimed_at = now(), updated_at = now(),
+    topic_id = coalesce(p.topic_id, $7),
     previous_pids = CASE WHEN p.backend_pid IS NULL OR (p.backend_pid, p.backend_start) = (pg_backend_pid(), $6)
                          THEN p.previous_pids ELSE (p.backend_pid || p.previous_pids)[1:8] END,
     previous_starts = CASE WHEN p.backend_pid IS NULL OR (p.backend_pid, p.backend_start) = (pg_backend_pid(), $6)
@@ -164,9 +172,10 @@ SET epoch = p.epoch + 1, owner = gen_random_uuid(), claimed_at = now(), updated_
 FROM wanted w
 WHERE p."group" = $1 AND p.topic = $2 AND p.partition = w.partition
   AND NOT EXISTS (SELECT 1 FROM wanted x WHERE x.pipeline <> $4 OR x.target <> $5)
-RETURNING p.partition, p.epoch, p.owner, p.next_offset
+RETURNING p.partition, p.epoch, p.owner, p.next_offset, p.topic_id
 """
-"""Rows are locked in partition order, behind a predecessor's COMMIT, so what is returned is final.
+"""Rows are locked in partition order, behind a predecessor's COMMIT, so what is returned is final. A position that was
+stored without the topic's id gets the present one; what a position has is kept, and is the caller's to compare.
 The last eight holders are remembered: any of them may be frozen in the middle of a COPY."""
 
 CLAIM_CONFLICT = """
@@ -200,19 +209,21 @@ RETURNING p.partition, ({_FINGERPRINT.format(schema="$8", table="$9")}) AS finge
 blocks no claim."""
 
 SKIP_POSITION = """
-UPDATE forebay.positions SET next_offset = $7, updated_at = now()
+UPDATE forebay.positions SET next_offset = $7, topic_id = coalesce($8, topic_id), updated_at = now()
 WHERE "group" = $1 AND topic = $2 AND partition = $3 AND epoch = $4 AND owner = $5 AND next_offset = $6
-RETURNING partition
+RETURNING topic_id
 """
 
 INSERT_DEAD_LETTERS = """
 INSERT INTO forebay.dead_letters ("group", topic, partition, record_offset, reason, column_name, message, record_key,
-                                  record_value, record_timestamp, target)
+                                  record_value, record_headers, record_timestamp, target)
 SELECT $1, $2, d.partition, d.record_offset, d.reason, d.column_name, d.message, d.record_key, d.record_value,
+       d.headers::jsonb,
        CASE WHEN d.timestamp_ms BETWEEN -62135596800000 AND 253402300799999
             THEN to_timestamp(d.timestamp_ms / 1000.0) END, $3
-FROM unnest($4::int[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::bytea[], $10::bytea[], $11::bigint[])
-  AS d(partition, record_offset, reason, column_name, message, record_key, record_value, timestamp_ms)
+FROM unnest($4::int[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::bytea[], $10::bytea[], $11::bigint[],
+            $12::text[])
+  AS d(partition, record_offset, reason, column_name, message, record_key, record_value, timestamp_ms, headers)
 """
 """A timestamp that PostgreSQL cannot hold (producers may send any number) becomes NULL: a letter is never refused."""
 
@@ -236,7 +247,8 @@ TERMINATE_BACKEND = (
 )
 
 LIST_POSITIONS = """
-SELECT p.topic, p.partition, p.epoch, p.next_offset, p.pipeline, p.target, p.claimed_at, p.updated_at, p.backend_pid,
+SELECT p.topic, p.partition, p.epoch, p.next_offset, p.topic_id, p.pipeline, p.target, p.claimed_at, p.updated_at,
+       p.backend_pid,
        CASE WHEN p.backend_pid IS NULL THEN false
             ELSE (SELECT CASE WHEN count(*) = 0 THEN false
                               WHEN bool_or(a.backend_start = p.backend_start) THEN true
@@ -253,10 +265,11 @@ SELECT partition FROM forebay.positions WHERE "group" = $1 AND topic = $2 ORDER 
 """
 
 RESET_POSITIONS = """
-INSERT INTO forebay.positions ("group", topic, partition, epoch, owner, next_offset, pipeline, target)
-SELECT $1, $2, w.partition, 0, gen_random_uuid(), w.next_offset, $5, $6
+INSERT INTO forebay.positions ("group", topic, partition, epoch, owner, next_offset, pipeline, target, topic_id)
+SELECT $1, $2, w.partition, 0, gen_random_uuid(), w.next_offset, $5, $6, $7
 FROM unnest($3::int[], $4::bigint[]) AS w(partition, next_offset) ORDER BY w.partition
 ON CONFLICT ("group", topic, partition) DO UPDATE
 SET epoch = positions.epoch + 1, owner = EXCLUDED.owner, next_offset = EXCLUDED.next_offset,
+    topic_id = EXCLUDED.topic_id,
     pipeline = EXCLUDED.pipeline, target = EXCLUDED.target, backend_pid = NULL, backend_start = NULL, updated_at = now()
 """

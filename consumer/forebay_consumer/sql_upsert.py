@@ -121,6 +121,37 @@ def build_delete(plan: TablePlan, stage: str) -> str:
     )
 
 
+def build_careful_merge(plan: TablePlan, stage: str, columns: Sequence[str]) -> str:
+    """As build_merge, for a replay: a row that is there already is replaced only if its version is lower."""
+    names = [planned.column.name for index, planned in enumerate(plan.columns) if index not in plan.key]
+    copied = _list(columns)
+    action = "NOTHING"
+    if plan.version is not None:
+        assignments = ", ".join(f"{quote_identifier(name)} = EXCLUDED.{quote_identifier(name)}" for name in names)
+        version = quote_identifier(plan.columns[plan.version].column.name)
+        action = f"UPDATE SET {assignments} WHERE forebay_target.{version} < EXCLUDED.{version}"
+    return (
+        f"INSERT INTO {quote_table(plan.schema, plan.table)} AS forebay_target ({copied}) "  # noqa: S608  all quoted
+        f"SELECT {copied} FROM {_stage(stage)} ON CONFLICT ({_list(plan.key_names)}) DO {action}"
+    )
+
+
+def build_careful_delete(plan: TablePlan, stage: str) -> str:
+    """As build_delete, for a replay: only rows whose version is lower. The plan must have a version."""
+    assert plan.version is not None
+    version = quote_identifier(plan.columns[plan.version].column.name)
+    return f"{build_delete(plan, stage)} AND forebay_target.{version} < forebay_key.{version}"
+
+
+def build_find_known(plan: TablePlan, stage: str) -> str:
+    """Whether the table has a row of any key in the temporary table."""
+    same = " AND ".join(f"forebay_target.{name} = forebay_key.{name}" for name in map(quote_identifier, plan.key_names))
+    return (
+        f"SELECT EXISTS (SELECT 1 FROM {quote_table(plan.schema, plan.table)} AS forebay_target "  # noqa: S608  all quoted
+        f"JOIN {_stage(stage)} AS forebay_key ON {same})"
+    )
+
+
 def build_grant_temporary(database: str, user: str) -> str:
     """The GRANT that lets user make temporary tables."""
     return f"GRANT TEMPORARY ON DATABASE {quote_identifier(database)} TO {quote_identifier(user)};"

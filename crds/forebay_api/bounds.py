@@ -97,6 +97,14 @@ COLUMN = Text(
     says="a column's name of 1 to 63 characters",
     max_length=63,
 )
+COLUMN_TYPE = Text(
+    pattern=(
+        r"[a-zA-Z_][a-zA-Z0-9_.]*( [a-zA-Z_]+)*"
+        r"( ?\( ?-?[a-zA-Z0-9_]+( ?, ?-?[a-zA-Z0-9_]+)* ?\))?( [a-zA-Z_]+)*(\[[0-9]*\])*"
+    ),
+    says="a type's name as PostgreSQL knows it, without quotes: numeric(12,2), timestamp(3) with time zone, text[]",
+    max_length=200,
+)
 JSON_PATH = Text(
     pattern=r"[^./][^.]*(\.[^.]+)*|(/([^~/]|~[01])*)+",
     says="keys separated by dots (a.b.c), or a JSON Pointer (/a.b/c, with ~0 for '~' and ~1 for '/')",
@@ -115,10 +123,12 @@ REPLICAS = Range(minimum=0, maximum=1000)
 """Kafka groups beyond a thousand members rebalance for longer than they work."""
 
 REPLICAS_NOT_ZERO = Range(minimum=1, maximum=1000)
+LANES = Range(minimum=1, maximum=16)
 RATE = Range(minimum=1, maximum=1_000_000_000)
 """Records or rows a second of one consumer; the upper bound only catches slips of the unit."""
 
 SAMPLES = Range(minimum=1, maximum=100)
+DAYS = Range(minimum=1, maximum=36_500)
 WINDOW_RECORDS = Range(minimum=1, maximum=10_000_000)
 """The breaker's window; its memory is a few counters, so the bound only catches slips."""
 

@@ -25,6 +25,7 @@ from forebay_api.v1alpha1 import (
     ScalingSpec,
     SinkMode,
     SinkSpec,
+    SourceSpec,
     Timing,
     TlsMode,
     TlsSpec,
@@ -79,6 +80,9 @@ def pipeline_to_body(pipeline: Pipeline) -> dict[str, Any]:
     return body
 
 
+_CONSUMER_READS = ("maxRowsPerSecond", "lanes")
+
+
 def pipeline_to_consumer_body(pipeline: Pipeline) -> dict[str, Any]:
     """The part of the resource that a consumer reads: parse_pipeline takes it, with defaults for the rest.
 
@@ -94,7 +98,7 @@ def pipeline_to_consumer_body(pipeline: Pipeline) -> dict[str, Any]:
         "spec": {
             "source": spec["source"],
             "sink": spec["sink"],
-            "consumer": {"maxRowsPerSecond": spec["consumer"]["maxRowsPerSecond"]},
+            "consumer": {name: spec["consumer"][name] for name in _CONSUMER_READS},
         },
     }
 
@@ -165,6 +169,8 @@ class ColumnShape:
     name: Annotated[str, bounds.COLUMN]
     from_: FromShape
     epoch_unit: EpochUnit | None = None
+    type: Annotated[str, bounds.COLUMN_TYPE] | None = None
+    nullable: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,6 +207,8 @@ def _build_column(shape: ColumnShape) -> ColumnSpec:
         path=() if shape.from_.path is None else read_path(shape.from_.path),
         header=shape.from_.header,
         epoch_unit=shape.epoch_unit,
+        type=shape.type,
+        nullable=shape.nullable is not False,
     )
 
 
@@ -213,7 +221,8 @@ def _show_column(column: ColumnSpec) -> ColumnShape:
         case _:
             present: dict[str, Any] = {column.source.value: NothingShape()}
             shown = FromShape(**present)
-    return ColumnShape(name=column.name, from_=shown, epoch_unit=column.epoch_unit)
+    nullable = None if column.nullable else False
+    return ColumnShape(name=column.name, from_=shown, epoch_unit=column.epoch_unit, type=column.type, nullable=nullable)
 
 
 def _check_from(*values: object) -> str | None:
@@ -225,6 +234,11 @@ def _check_from(*values: object) -> str | None:
 def _check_epoch_unit(from_: FromShape, unit: EpochUnit | None) -> str | None:
     typed = {ColumnSource.TIMESTAMP, ColumnSource.PARTITION, ColumnSource.OFFSET} & set(_sources(from_))
     return f"has no meaning for {typed.pop()}; remove it" if unit and typed else None
+
+
+def _check_nullable(type_: str | None, nullable: bool | None) -> str | None:
+    misplaced = nullable is not None and type_ is None
+    return "has no meaning without type, which makes the column; remove it, or add type" if misplaced else None
 
 
 def _check_unique_columns(columns: Sequence[ColumnSpec]) -> str | None:
@@ -247,6 +261,19 @@ def _check_unique_key(key: Sequence[str]) -> str | None:
 def _check_delete_when(mode: SinkMode, marker: DeleteWhen | None) -> str | None:
     misplaced = marker is not None and mode is not SinkMode.UPSERT
     return f"has no meaning in mode {mode}; remove it, or set mode: Upsert" if misplaced else None
+
+
+def _check_version(mode: SinkMode, key: Sequence[str], version: str | None) -> str | None:
+    if version is None:
+        return None
+    if mode is not SinkMode.UPSERT:
+        return f"has no meaning in mode {mode}; remove it, or set mode: Upsert"
+    return f"column {version} is one of keyColumns; name another" if version in key else None
+
+
+def _check_letter_topic(source: SourceSpec, sink: SinkSpec) -> str | None:
+    is_own = sink.dead_letters.topic == source.topic
+    return "deadLetters.topic is the topic that the pipeline reads; name another" if is_own else None
 
 
 def _check_collector(columns: Sequence[ColumnSpec], unknown: UnknownFields) -> str | None:
@@ -306,7 +333,10 @@ def _check_windows(sample_s: float, fast_window_s: float) -> str | None:
 
 RULES: Mapping[type, Sequence[Rule]] = {
     FromShape: [Rule(needs=tuple(ColumnSource), blames="", check=_check_from)],
-    ColumnShape: [Rule(needs=("from_", "epoch_unit"), blames="epoch_unit", check=_check_epoch_unit)],
+    ColumnShape: [
+        Rule(needs=("from_", "epoch_unit"), blames="epoch_unit", check=_check_epoch_unit),
+        Rule(needs=("type", "nullable"), blames="nullable", check=_check_nullable),
+    ],
     SinkSpec: [
         Rule(needs=("postgres_cluster_ref", "connection_secret_ref"), blames="", check=_check_reference),
         Rule(needs=("columns",), blames="columns", check=_check_unique_columns),
@@ -314,7 +344,9 @@ RULES: Mapping[type, Sequence[Rule]] = {
         Rule(needs=("mode", "key_columns"), blames="key_columns", check=_check_key_columns),
         Rule(needs=("key_columns",), blames="key_columns", check=_check_unique_key),
         Rule(needs=("mode", "delete_when"), blames="delete_when", check=_check_delete_when),
+        Rule(needs=("mode", "key_columns", "version_column"), blames="version_column", check=_check_version),
     ],
+    PipelineSpec: [Rule(needs=("source", "sink"), blames="sink", check=_check_letter_topic)],
     TlsSpec: [Rule(needs=("mode", "ca_secret_ref"), blames="ca_secret_ref", check=_check_tls)],
     UnknownFields: [Rule(needs=("policy", "column"), blames="policy", check=_check_policy)],
     DeadLetterSpec: [Rule(needs=("minimum", "window_records"), blames="minimum", check=_check_breaker)],

@@ -6,7 +6,7 @@ Unknown is None. Readers ignore keys that they do not know, so that a newer cons
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -68,7 +68,8 @@ class PartitionReport:
 class Totals:
     """Counters since the process started. records = rows + dead_letters.
 
-    lost_records: skipped because retention removed them.
+    lost_records: skipped because retention removed them. made_anew: partitions moved to the start of a topic that was
+    deleted and made anew; nobody knows what of the old one was not written.
     """
 
     records: int = 0
@@ -82,6 +83,25 @@ class Totals:
     rewound_records: int = 0
     gap_records: int = 0
     lost_records: int = 0
+    made_anew: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetterState:
+    """What this consumer does with the dead letters of its partitions after they were written.
+
+    mirrored, purged: copied to the topic, and deleted because of their age, since the process started.
+    unmirrored: those that the topic does not have; None: there is no topic, or they were not counted yet.
+    oldest_unmirrored_s: age of the oldest of them; None: there is none, or likewise.
+    message: what keeps them from the topic, or from being deleted, and the remedy; None: nothing. Records are written
+        all the same.
+    """
+
+    mirrored: int = 0
+    purged: int = 0
+    unmirrored: int | None = None
+    oldest_unmirrored_s: float | None = None
+    message: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +132,7 @@ class ConsumerState:
     source_message: str | None
     uptime_s: float
     busy_with_small_writes: bool = False
+    dead_letters: DeadLetterState = field(default_factory=DeadLetterState)
 
 
 def to_json_object(state: ConsumerState) -> dict[str, Any]:

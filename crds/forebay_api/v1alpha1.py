@@ -137,6 +137,8 @@ class ColumnSpec:
     header: the header's name, for ColumnSource.HEADER only (the last one of that name wins).
     epoch_unit: for date and timestamp columns: numbers are accepted and mean this unit since 1970-01-01 UTC.
         None: ISO 8601 text only.
+    type: PostgreSQL's name of a type, with which the column is made where it is missing; None: it is never made.
+    nullable: False makes it NOT NULL; says nothing about a column that is there.
     """
 
     name: str
@@ -144,6 +146,8 @@ class ColumnSpec:
     path: tuple[str, ...] = ()
     header: str | None = None
     epoch_unit: EpochUnit | None = None
+    type: str | None = None
+    nullable: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,14 +175,18 @@ class DeleteWhen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetterSpec:
-    """The breaker.
+    """The breaker, and what becomes of dead letters.
 
     More than `max_fraction` (and at least `minimum`) dead letters among the last `window_records` stop the pipeline.
+    topic: of the same brokers, to which they are copied too, at least once; None: they are in the database only.
+    retention_days: older ones are deleted, once copied if there is a topic; None: they are kept for ever.
     """
 
     max_fraction: Annotated[float, bounds.FRACTION] = 0.01
     window_records: Annotated[int, bounds.WINDOW_RECORDS] = 10_000
     minimum: Annotated[int, bounds.WINDOW_RECORDS] = 100
+    topic: Annotated[str, bounds.TOPIC] | None = None
+    retention_days: Annotated[int, bounds.DAYS] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,7 +225,8 @@ class SinkSpec:
 
     `table` is `schema.table` or `table` (then in schema public).
     key_columns: what identifies a row, for SinkMode.UPSERT and never empty then. delete_when: for that mode only; a
-    record without a value deletes its row in any case.
+    record without a value deletes its row in any case. version_column: for that mode only, and only used when a dead
+    letter is replayed: which of two rows of a key is the later one; None: that cannot be told.
     """
 
     table: Annotated[str, bounds.TABLE]
@@ -227,6 +236,7 @@ class SinkSpec:
     mode: SinkMode = SinkMode.APPEND
     key_columns: Annotated[tuple[Annotated[str, bounds.COLUMN], ...], bounds.MAX_KEY_COLUMNS] = ()
     delete_when: DeleteWhen | None = None
+    version_column: Annotated[str, bounds.COLUMN] | None = None
     columns: Annotated[tuple[ColumnSpec, ...], bounds.MAX_COLUMNS] = ()
     unknown_fields: UnknownFields = field(default_factory=UnknownFields)
     dead_letters: DeadLetterSpec = field(default_factory=DeadLetterSpec)
@@ -330,11 +340,13 @@ class ConsumerSpec:
     """Each consumer process.
 
     image: None = the operator's own release. max_rows_per_second: cap of one process, None = no cap.
+    lanes: transactions under way at once in one process, each on a connection of its own; None = automatic.
     """
 
     image: Annotated[str, bounds.IMAGE] | None = None
     resources: ResourcesSpec = field(default_factory=ResourcesSpec)
     max_rows_per_second: Annotated[int, bounds.RATE] | None = None
+    lanes: Annotated[int, bounds.LANES] | None = None
     pod_template: PodTemplate = field(default_factory=PodTemplate)
 
 

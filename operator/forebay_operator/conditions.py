@@ -180,6 +180,10 @@ def _data_lost(seen: Observation) -> _Answer:
             "RecordsRemoved",
             f"{lost:,} records were removed from Kafka before they were written",
         )
+    made_anew = sum(state.totals.made_anew for state in _states(seen))
+    if made_anew:
+        what = f"the topic was deleted and made anew: {made_anew:,} partitions went on at its start"
+        return ConditionStatus.TRUE, "TopicMadeAnew", f"{what}; what was not written of the old one is gone"
     if any(view.state is None for view in seen.consumers) or not seen.consumers:
         return ConditionStatus.UNKNOWN, "NotAsked", "not every consumer could be asked"
     return ConditionStatus.FALSE, "NoneStopped", "every assigned partition is read"

@@ -214,6 +214,22 @@ async def test_skip_to_moves_a_position_that_is_still_claimed(arena: Arena) -> N
         await sink.skip_to(claims[0], 50)
 
 
+async def test_the_topic_id_is_stored_once_and_changed_only_with_the_position(arena: Arena) -> None:
+    sink = await arena.sink()
+    await sink.initialize({0: 5}, first_start=True, topic_id="old")
+    await sink.initialize({0: 9, 1: 0}, first_start=False)
+    assert {p: claim.topic_id for p, claim in (await sink.claim([0, 1])).items()} == {0: "old", 1: None}
+    claims = dict(await sink.claim([0, 1], "new"))
+    assert {p: claim.topic_id for p, claim in claims.items()} == {0: "old", 1: "new"}
+    claims[0] = await sink.skip_to(claims[0], 6)
+    assert (claims[0].next_offset, claims[0].topic_id) == (6, "old")
+    claims[0] = await sink.skip_to(claims[0], 0, "new")
+    assert (claims[0].next_offset, claims[0].topic_id) == (0, "new")
+    await sink.write(rows_batch(claims, chunk(0, 0, 2), chunk(1, 0, 1)))
+    again = await sink.claim([0, 1], "newer")
+    assert {p: (claim.next_offset, claim.topic_id) for p, claim in again.items()} == {0: (2, "new"), 1: (1, "new")}
+
+
 async def test_a_terminated_sink_connects_again(arena: Arena) -> None:
     sink = await arena.sink()
     await sink.initialize({0: 3}, first_start=True)

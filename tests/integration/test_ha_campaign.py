@@ -5,20 +5,13 @@ The campaign of bench/ as anybody runs it, with fewer faults: one of each kind t
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
+from support.campaigns import RUN_S, run_campaign
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
-ROOT = Path(__file__).parents[2]
-RUN_S = 1_200
-"""Far more than the five minutes that it takes on a free machine."""
 KINDS = {
     "cut-network",
     "fill-connections",
@@ -35,30 +28,9 @@ KINDS = {
 }
 
 
-def run_bench(*arguments: str, store: Path) -> dict[str, Any]:
-    """Run it, and return what it stored; fails with what it said when anything was wrong."""
-    command = [sys.executable, "-m", "bench.faults_ha", "--store", str(store), *arguments]
-    python_path = os.pathsep.join(filter(None, [str(ROOT / "tests"), os.environ.get("PYTHONPATH")]))
-    with subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": python_path},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as running:
-        try:
-            said, _ = running.communicate(timeout=RUN_S)
-        finally:
-            running.kill()  # its servers go with it
-    assert running.returncode == 0, said[-8000:]
-    stored: dict[str, Any] = json.loads(store.read_text())
-    return stored
-
-
 @pytest.mark.timeout(RUN_S + 30)
 def test_twelve_faults_of_every_interrupting_kind_lose_and_repeat_nothing(tmp_path: Path) -> None:
-    metrics = run_bench("--scenario", "short", store=tmp_path / "short.json")["metrics"]
+    metrics = run_campaign("faults_ha", "--scenario", "short", store=tmp_path / "short.json")["metrics"]
 
     faults = metrics["faults"]
     assert {fault["kind"] for fault in faults} == KINDS
@@ -73,7 +45,9 @@ def test_twelve_faults_of_every_interrupting_kind_lose_and_repeat_nothing(tmp_pa
 
 @pytest.mark.timeout(RUN_S + 30)
 def test_all_servers_down_loses_nothing_and_no_consumer_leaves_its_group(tmp_path: Path) -> None:
-    stored = run_bench("--scenario", "everything-down", "--down", "25", "--rate", "1000", store=tmp_path / "down.json")
+    stored = run_campaign(
+        "faults_ha", "--scenario", "everything-down", "--down", "25", "--rate", "1000", store=tmp_path / "down.json"
+    )
 
     down = stored["everything_down"]
     assert down["backlog_records"] > 20 * 1000

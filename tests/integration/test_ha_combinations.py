@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from forebay_cli.local.deadlines import wait_until
@@ -29,6 +30,8 @@ from support.testbed.servers import KafkaFactory, create_database, create_topic
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 RECORDS, LOAD_S = 6_000, 6.0
+KEYED = "ALTER TABLE payments ADD PRIMARY KEY (id)"
+UPSERT = {"mode": "Upsert", "keyColumns": ["id"]}
 WRITTEN = "SELECT sum(next_offset) FROM forebay.positions;"
 
 
@@ -129,10 +132,18 @@ async def test_two_failovers_in_a_row_the_second_before_all_have_come_back(
     await assert_exactly_once(rig, run, fault, records=RECORDS)
 
 
+@pytest.mark.parametrize(
+    "pipeline",
+    [
+        pytest.param({}, id="append"),
+        pytest.param({"consumer": {"lanes": 2}}, id="append-two-lanes"),
+        pytest.param({"sql": KEYED, "sink": UPSERT, "consumer": {"lanes": 2}}, id="upsert-two-lanes"),
+    ],
+)
 async def test_failover_that_loses_acknowledged_commits_is_rewound_by_what_was_lost(
-    rig: Rig, start: Callable[..., Flood]
+    rig: Rig, start: Callable[..., Flood], pipeline: dict[str, Any]
 ) -> None:
-    run = start(consumers=1)
+    run = start(consumers=1, **pipeline)
     await load(run, seed=6, records=2 * RECORDS, seconds=2 * LOAD_S)
     await eventually(lambda: total(run, "records") > 0, MOMENT_S, run.tails)
     at_leader = rig.cluster.nodes[rig.find_leader()].admin(run.database.dbname)

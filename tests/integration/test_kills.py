@@ -74,10 +74,10 @@ async def test_postgres_shut_down_immediately_five_times_loses_and_repeats_nothi
     assert {c.child.pid for c in run.processes if c.child.is_running()} == pids, "a consumer ended"
 
 
-async def test_killed_consumers_of_the_new_group_protocol_lose_and_repeat_nothing(
+async def test_killed_consumers_of_the_new_group_protocol_with_two_lanes_lose_and_repeat_nothing(
     flood: Callable[..., Flood],
 ) -> None:
-    run, dice = flood(kafka_config=NEW), random.Random(848)
+    run, dice = flood(kafka_config=NEW, consumer={"lanes": 2}), random.Random(848)
     await under_load(run, consumers=3, records=60_000, seconds=20)
     for _ in range(6):
         await asyncio.sleep(dice.uniform(0.5, 3.0))

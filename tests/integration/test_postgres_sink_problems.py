@@ -208,15 +208,15 @@ async def test_positions_are_listed_and_reset_only_while_nobody_holds_them(rig: 
     async with open_positions(make_pipeline(), secret_dir=rig.folder) as admin:
         assert [(p.partition, p.is_held) for p in await admin.list()] == [(0, True), (1, True)]
         with pytest.raises(PositionsHeld, match=r"consumers hold partitions \[0, 1\]"):
-            await admin.reset({0: 5})
+            await admin.reset({0: 5}, "topic-2")
         assert sink._session is not None
         await sink.close()
         await rig.wait_until_gone()
-        await admin.reset({0: 5, 2: 7})
-        assert [(p.partition, p.next_offset, p.is_held) for p in await admin.list()] == [
-            (0, 5, False),
-            (1, 0, False),
-            (2, 7, False),
+        await admin.reset({0: 5, 2: 7}, "topic-2")
+        assert [(p.partition, p.next_offset, p.topic_id, p.is_held) for p in await admin.list()] == [
+            (0, 5, "topic-2", False),
+            (1, 0, None, False),
+            (2, 7, "topic-2", False),
         ]
     await sink.connect()
     with pytest.raises(Fenced):
@@ -231,7 +231,7 @@ async def test_a_reset_hands_positions_to_another_pipeline(rig: SinkRig) -> None
     await rig.wait_until_gone()
     other = make_pipeline("others", name="moved")
     async with open_positions(other, secret_dir=rig.folder) as admin:
-        await admin.reset({0: 9})
+        await admin.reset({0: 9}, None)
     _, claims = await rig.claimed(pipeline=other)
     assert claims[0].next_offset == 9
 

@@ -22,10 +22,11 @@ from forebay_api.v1alpha1 import (
 )
 from forebay_consumer.breaker import Breaker
 from forebay_consumer.errors import SinkUnavailable
-from forebay_consumer.pipeline import Pipeline, Surroundings
+from forebay_consumer.pipeline import Pipeline
 from forebay_consumer.ports import Beginning, Decoder, Wanted
 from forebay_consumer.records import Batch, Claim, DeadLetter, EncodedChunk, RawChunk, Reason, WriteReceipt
 from forebay_consumer.status import Status
+from forebay_consumer.surroundings import Surroundings
 from support.chunks import encoded
 from support.fake_sink import FakeDatabase, FakePosition, FakeSink
 from support.fake_source import FakeKafka, FakeSource
@@ -93,9 +94,9 @@ class SlowSink(FakeSink):
         await asyncio.sleep(self.connect_s)
         return await super().connect()
 
-    async def claim(self, partitions: Iterable[int]) -> Mapping[int, Claim]:
+    async def claim(self, partitions: Iterable[int], topic_id: str | None = None) -> Mapping[int, Claim]:
         """As Sink.claim."""
-        claims = await super().claim(partitions)
+        claims = await super().claim(partitions, topic_id)
         self.claimed.append(tuple(claims))
         self.is_claiming = True
         await asyncio.sleep(self.claim_s)
@@ -196,8 +197,10 @@ class Consumer:
         self.receipts: list[WriteReceipt] = []
         self.breaker = Breaker(spec.sink.dead_letters)
         self.source = StrictSource(world.kafka, buffer_bytes=buffer_bytes)
-        self.sink = SlowSink(world.database, pipeline=pipeline, admit=self.breaker.admit)
-        self.status = Status(consumer=name, pipeline=pipeline, now=loop.time())
+        lanes = spec.consumer.lanes or 1
+        self.sinks = [SlowSink(world.database, pipeline=pipeline, admit=self.breaker.admit) for _ in range(lanes)]
+        self.sink = self.sinks[0]
+        self.status = Status(consumer=name, pipeline=pipeline, now=loop.time(), lanes=lanes)
         around = Surroundings(
             now=loop.time,
             jitter=lambda: 0.5,
@@ -206,7 +209,7 @@ class Consumer:
             on_receipt=self.receipts.append,
         )
         self.pipeline = Pipeline(
-            spec=spec, source=self.source, sink=self.sink, breaker=self.breaker, status=self.status, around=around
+            spec=spec, source=self.source, sinks=self.sinks, breaker=self.breaker, status=self.status, around=around
         )
         self.task = asyncio.create_task(self.pipeline.run())
 
@@ -219,7 +222,7 @@ class Consumer:
     @property
     def is_balanced(self) -> bool:
         """Every byte that the source counts lies in the buffer: nothing leaked, nothing was given back twice."""
-        return self.source.buffered_bytes == self.status.builder.size_bytes
+        return self.source.buffered_bytes == self.status.buffered_bytes
 
     async def until_drained(self) -> None:
         """Until everything produced is in the database and nothing is held; then audit."""
@@ -239,6 +242,7 @@ def build_spec(
     start_from: StartFrom = StartFrom.EARLIEST,
     on_position_lost: OnPositionLost = OnPositionLost.STOP,
     max_rows_per_second: int | None = None,
+    lanes: int | None = None,
     dead_letters: DeadLetterSpec | None = None,
 ) -> PipelineSpec:
     """The parts of a spec that the pipeline reads."""
@@ -253,7 +257,7 @@ def build_spec(
         sink=SinkSpec(
             connection_secret_ref=SecretRef(name="db"), table="events", dead_letters=dead_letters or DeadLetterSpec()
         ),
-        consumer=ConsumerSpec(max_rows_per_second=max_rows_per_second),
+        consumer=ConsumerSpec(max_rows_per_second=max_rows_per_second, lanes=lanes),
     )
 
 

@@ -27,6 +27,7 @@ class FakePosition:
     next_offset: int
     pipeline: str
     target: str
+    topic_id: str | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -75,17 +76,22 @@ class FakeSink:
         self._check_owner(self.database.positions)
         return frozenset(self.database.positions)
 
-    async def initialize(self, offsets: Mapping[int, int], *, first_start: bool) -> None:
+    async def initialize(self, offsets: Mapping[int, int], *, first_start: bool, topic_id: str | None = None) -> None:
         self._answer()
         stored = self.database.positions
         if first_start and stored:
             return
         for partition in offsets.keys() - stored.keys():
             stored[partition] = FakePosition(
-                epoch=0, owner=uuid4(), next_offset=offsets[partition], pipeline=self._pipeline, target=self._target
+                epoch=0,
+                owner=uuid4(),
+                next_offset=offsets[partition],
+                pipeline=self._pipeline,
+                target=self._target,
+                topic_id=topic_id,
             )
 
-    async def claim(self, partitions: Iterable[int]) -> Mapping[int, Claim]:
+    async def claim(self, partitions: Iterable[int], topic_id: str | None = None) -> Mapping[int, Claim]:
         self._answer()
         wanted = sorted(set(partitions))
         stored = self.database.positions
@@ -93,7 +99,8 @@ class FakeSink:
             self._fail(SinkUnavailable("PositionMissing", f"{wanted}"))
         self._check_owner(wanted)
         for p in wanted:
-            stored[p] = replace(stored[p], epoch=stored[p].epoch + 1, owner=uuid4())
+            own_id = stored[p].topic_id
+            stored[p] = replace(stored[p], epoch=stored[p].epoch + 1, owner=uuid4(), topic_id=own_id or topic_id)
         return {p: self._claim_of(p) for p in wanted}
 
     def _check_owner(self, partitions: Iterable[int]) -> None:
@@ -129,11 +136,13 @@ class FakeSink:
             took_s=0.01,
         )
 
-    async def skip_to(self, claim: Claim, next_offset: int) -> Claim:
+    async def skip_to(self, claim: Claim, next_offset: int, topic_id: str | None = None) -> Claim:
         self._answer()
         self._check({claim.partition: claim})
         self._move(claim.partition, next_offset)
-        return replace(claim, next_offset=next_offset)
+        stored = self.database.positions
+        stored[claim.partition] = replace(stored[claim.partition], topic_id=topic_id or claim.topic_id)
+        return self._claim_of(claim.partition)
 
     def terminate(self) -> None:
         self.is_connected = False
@@ -154,13 +163,20 @@ class FakeSink:
         raise error
 
     def _check(self, claims: Mapping[int, Claim]) -> None:
-        lost = tuple(sorted(p for p, claim in claims.items() if claim != self._claim_of(p)))
+        stored = self.database.positions
+        lost = tuple(sorted(p for p, claim in claims.items() if p not in stored or claim != self._claim_of(p)))
         if lost:
             raise Fenced(lost)
 
     def _claim_of(self, partition: int) -> Claim:
         row = self.database.positions[partition]
-        return Claim(partition=partition, epoch=row.epoch, owner=row.owner, next_offset=row.next_offset)
+        return Claim(
+            partition=partition,
+            epoch=row.epoch,
+            owner=row.owner,
+            next_offset=row.next_offset,
+            topic_id=row.topic_id,
+        )
 
     def _move(self, partition: int, offset: int) -> None:
         self.database.positions[partition] = replace(self.database.positions[partition], next_offset=offset)

@@ -52,6 +52,7 @@ class FakeKafka:
         self.starts: dict[int, int] = dict.fromkeys(range(partitions), 0)
         self.ends: dict[int, int] = dict.fromkeys(range(partitions), 0)
         self.committed: dict[int, int] = {}
+        self.topic_id: str | None = "topic-1"
         self.trouble: str | None = None
         self.leaderless: set[int] = set()
         self.members: list[FakeSource] = []
@@ -77,6 +78,14 @@ class FakeKafka:
         """Retention."""
         self.logs[partition] = [record for record in self.logs[partition] if record.offset >= offset]
         self.starts[partition] = offset
+        self.wake()
+
+    def make_anew(self) -> None:
+        """Delete the topic, and make another of the same name and as many partitions. Nobody is told."""
+        for partition in self.logs:
+            self.logs[partition], self.starts[partition], self.ends[partition] = [], 0, 0
+        number = int(self.topic_id.rpartition("-")[2]) if self.topic_id else 1
+        self.topic_id = f"topic-{number + 1}"
         self.wake()
 
     def create(self) -> None:
@@ -176,6 +185,11 @@ class FakeSource:
         """As Source.topic_partitions."""
         self._answer()
         return tuple(sorted(self._kafka.logs))
+
+    async def topic_id(self) -> str | None:
+        """As Source.topic_id."""
+        self._answer()
+        return self._kafka.topic_id
 
     async def resolve_start(self, start_from: StartFrom, partitions: Iterable[int]) -> Mapping[int, int]:
         """As Source.resolve_start."""

@@ -136,6 +136,11 @@ def _columns() -> st.SearchStrategy[ColumnSpec]:
 
 
 def _column(source: ColumnSource) -> st.SearchStrategy[ColumnSpec]:
+    typings = st.just((None, True)) | st.tuples(_text(bounds.COLUMN_TYPE), st.booleans())
+    return typings.flatmap(lambda typing: _typed_column(source, *typing))
+
+
+def _typed_column(source: ColumnSource, type_: str | None, nullable: bool) -> st.SearchStrategy[ColumnSpec]:
     has_unit = source in (ColumnSource.PATH, ColumnSource.KEY, ColumnSource.HEADER)
     return st.builds(
         ColumnSpec,
@@ -144,4 +149,6 @@ def _column(source: ColumnSource) -> st.SearchStrategy[ColumnSpec]:
         path=json_keys() if source is ColumnSource.PATH else st.just(()),
         header=_text(bounds.HEADER) if source is ColumnSource.HEADER else st.none(),
         epoch_unit=st.none() | st.sampled_from(EpochUnit) if has_unit else st.none(),
+        type=st.just(type_),
+        nullable=st.just(nullable),
     )

@@ -68,7 +68,7 @@ GOOD = [
     Good(id="minimal", changes=""),
     Good(
         id="no-namespace-and-null-settings",
-        changes="spec: {suspend: null, scaling: null, consumer: {maxRowsPerSecond: null}}",
+        changes="spec: {suspend: null, scaling: null, consumer: {maxRowsPerSecond: null, lanes: null}}",
     ),
     Good(id="metadata-of-a-cluster", changes="metadata: {labels: {a: b}, annotations: {c: d}, uid: u, generation: 4}"),
     Good(id="status-is-not-judged", changes="status: {replicas: 3}"),
@@ -82,6 +82,8 @@ GOOD = [
     Good(id="verified-tls", changes="spec: {sink: {tls: {mode: verify-full, caSecretRef: {name: ca}}}}"),
     Good(id="ca-without-need", changes="spec: {sink: {tls: {mode: require, caSecretRef: {name: ca}}}}"),
     Good(id="column-from-path", changes=_columns("{name: a, from: {path: b.c.d}, epochUnit: Milliseconds}")),
+    Good(id="typed-column", changes=_columns("{name: a, from: {path: b}, type: 'numeric(12,2)', nullable: false}")),
+    Good(id="typed-by-words", changes=_columns("{name: a, from: {path: b}, type: 'app.span(3) with time zone[][3]'}")),
     Good(id="column-from-pointer", changes=_columns('{name: a, from: {path: "/b.c/d~1e/~0"}}')),
     Good(id="column-from-empty-key", changes=_columns('{name: a, from: {path: "/"}}')),
     Good(
@@ -95,11 +97,14 @@ GOOD = [
     Good(id="upsert", changes=_upsert("id")),
     Good(id="upsert-by-two-columns", changes=_upsert('tenant, "Nr. 1"')),
     Good(id="upsert-with-deletions", changes=_upsert("id", 'deleteWhen: {path: meta.op, values: [d, "true", "1"]}')),
+    Good(id="upsert-with-a-version", changes=_upsert("id", "versionColumn: updated_at")),
+    Good(id="dead-letters-mirrored", changes="spec: {sink: {deadLetters: {topic: payments.dead, retentionDays: 30}}}"),
     Good(id="unknown-fields-to-dead-letters", changes="spec: {sink: {unknownFields: {policy: DeadLetter}}}"),
     Good(id="unknown-fields-collected", changes="spec: {sink: {unknownFields: {column: extra}}}"),
     Good(
         id="breaker-at-its-edges", changes="spec: {sink: {deadLetters: {maxFraction: 1, windowRecords: 5, minimum: 5}}}"
     ),
+    Good(id="lanes", changes="spec: {consumer: {lanes: 16}}"),
     Good(id="whole-float-is-whole", changes="spec: {consumer: {maxRowsPerSecond: 3.0}}"),
     Good(id="scale-to-zero", changes="spec: {scaling: {minReplicas: 0, replicas: 0, mode: Manual}}"),
     Good(id="exactly-one", changes="spec: {scaling: {minReplicas: 1, maxReplicas: 1, capacityPerReplica: 2500.5}}"),
@@ -234,6 +239,30 @@ BAD = [
     Bad(id="verify-without-ca", changes="spec: {sink: {tls: {mode: verify-ca}}}", path="spec.sink.tls.caSecretRef"),
     Bad(id="columns-are-an-object", changes="spec: {sink: {columns: {}}}", path="spec.sink.columns"),
     Bad(id="column-is-null", changes="spec: {sink: {columns: [null]}}", path="spec.sink.columns[0]"),
+    *(
+        Bad(
+            id=f"column-type-{name}",
+            changes=_columns(f"{{name: a, from: {{path: b}}, type: {text!r}}}"),
+            path="spec.sink.columns[0].type",
+            says="must be a type's name",
+        )
+        for name, text in {
+            "empty": "",
+            "with-a-statement": "int; DROP TABLE t",
+            "with-a-comment": "int--",
+            "with-a-block-comment": "int/*",
+            "with-a-default": "int default(1)+1",
+            "quoted": '"int"',
+            "of-a-column": "t.c%TYPE",
+            "two-lines": "int\nx",
+        }.items()
+    ),
+    Bad(
+        id="nullable-without-type",
+        changes=_columns("{name: a, from: {path: b}, nullable: true}"),
+        path="spec.sink.columns[0].nullable",
+        says="without type",
+    ),
     Bad(id="column-without-source", changes=_columns("{name: a}"), path="spec.sink.columns[0].from"),
     Bad(id="column-with-empty-source", changes=_columns("{name: a, from: {}}"), path="spec.sink.columns[0].from"),
     Bad(
@@ -293,6 +322,35 @@ BAD = [
         path="spec.sink.deadLetters.maxFraction",
     ),
     Bad(
+        id="version-in-append-mode",
+        changes="spec: {sink: {versionColumn: v}}",
+        path="spec.sink.versionColumn",
+        says="has no meaning in mode Append",
+    ),
+    Bad(
+        id="version-in-the-key",
+        changes=_upsert("id, v", "versionColumn: v"),
+        path="spec.sink.versionColumn",
+        says="keyColumns",
+    ),
+    Bad(id="empty-version", changes=_upsert("id", 'versionColumn: ""'), path="spec.sink.versionColumn"),
+    Bad(
+        id="dead-letters-into-the-source",
+        changes="spec: {source: {topic: loop}, sink: {deadLetters: {topic: loop}}}",
+        path="spec.sink",
+        says="deadLetters.topic",
+    ),
+    Bad(
+        id="illegal-dead-letter-topic",
+        changes="spec: {sink: {deadLetters: {topic: 'a b'}}}",
+        path="spec.sink.deadLetters.topic",
+    ),
+    Bad(
+        id="retention-of-no-day",
+        changes="spec: {sink: {deadLetters: {retentionDays: 0}}}",
+        path="spec.sink.deadLetters.retentionDays",
+    ),
+    Bad(
         id="breaker-that-never-trips",
         changes="spec: {sink: {deadLetters: {windowRecords: 99}}}",
         path="spec.sink.deadLetters.minimum",
@@ -330,5 +388,6 @@ BAD = [
         path="spec.scaling.capacityPerReplica",
     ),
     Bad(id="cap-of-zero", changes="spec: {consumer: {maxRowsPerSecond: 0}}", path="spec.consumer.maxRowsPerSecond"),
-    Bad(id="consumer-setting-of-later", changes="spec: {consumer: {lanes: 2}}", path="spec.consumer.lanes"),
+    Bad(id="no-lane", changes="spec: {consumer: {lanes: 0}}", path="spec.consumer.lanes"),
+    Bad(id="too-many-lanes", changes="spec: {consumer: {lanes: 17}}", path="spec.consumer.lanes"),
 ]

@@ -33,6 +33,9 @@ class World(Protocol):
     async def create(self) -> None:
         """Make the topic of a world that began without."""
 
+    async def make_anew(self) -> None:
+        """Delete the topic, and make another of its name."""
+
     async def committed(self, partition: int) -> int | None:
         """The group's offset in Kafka."""
 
@@ -64,6 +67,10 @@ class FakeWorld:
     async def create(self) -> None:
         """As World.create."""
         self.kafka.create()
+
+    async def make_anew(self) -> None:
+        """As World.make_anew."""
+        self.kafka.make_anew()
 
     async def committed(self, partition: int) -> int | None:
         """As World.committed."""
@@ -110,6 +117,11 @@ class KafkaWorld:
     async def create(self) -> None:
         """As World.create."""
         await asyncio.to_thread(create_topic, self.spec.bootstrap_servers, self.spec.topic, self._partitions)
+
+    async def make_anew(self) -> None:
+        """As World.make_anew."""
+        await self.delete()
+        await self.create()
 
     async def delete(self) -> None:
         """Delete the topic."""

@@ -102,5 +102,5 @@ EnvironmentFor = Callable[[str, Path, Path], dict[str, str]]
 def revision_of(pipeline: Pipeline) -> str:
     """Changes with everything that a consumer reads at its start, with nothing else: scaling replaces no process."""
     spec, consumer = pipeline.spec, pipeline.spec.consumer
-    parts = repr((spec.source, spec.sink, consumer.max_rows_per_second, consumer.pod_template.env))
+    parts = repr((spec.source, spec.sink, consumer.max_rows_per_second, consumer.lanes, consumer.pod_template.env))
     return hashlib.sha256(parts.encode()).hexdigest()[:12]

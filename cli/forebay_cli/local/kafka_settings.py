@@ -32,6 +32,8 @@ class KafkaOptions:
     retention_check_ms: int = 1000
     """How often the broker looks for expired segments (retention.ms, retention.bytes of a topic)."""
     start_timeout_s: float = 180.0
+    second_listener: tuple[int, int] | None = None
+    """Port of a further listener, and the one that its clients are told: something may stand between."""
     properties: Mapping[str, str] = field(default_factory=dict)
     """Further lines of server.properties; they win."""
 
@@ -51,13 +53,12 @@ def format_storage(java: KafkaJava, properties_file: Path, log_file: Path) -> No
 
 def build_properties(options: KafkaOptions, ports: tuple[int, int], data: Path) -> dict[str, str]:
     """Return server.properties: one node that is broker and controller; ports are the clients' and the controller's."""
-    clients, controller = ports
+    _, controller = ports
     return {
         "process.roles": "broker,controller",
         "node.id": "1",
         "controller.quorum.voters": f"1@{LOOPBACK}:{controller}",
-        "listeners": f"PLAINTEXT://{LOOPBACK}:{clients},CONTROLLER://{LOOPBACK}:{controller}",
-        "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{clients}",
+        **_build_listeners(options.second_listener, ports),
         "controller.listener.names": "CONTROLLER",
         "log.dirs": str(data),
         "broker.session.timeout.ms": str(options.broker_session_ms),
@@ -83,3 +84,21 @@ def build_properties(options: KafkaOptions, ports: tuple[int, int], data: Path) 
         "log.cleaner.dedupe.buffer.size": str(16 << 20),
         **options.properties,
     }
+
+
+def _build_listeners(second: tuple[int, int] | None, ports: tuple[int, int]) -> dict[str, str]:
+    clients, controller = ports
+    listeners = {"PLAINTEXT": clients, "CONTROLLER": controller}
+    advertised = {"PLAINTEXT": clients}
+    if second is not None:
+        listeners["SECOND"], advertised["SECOND"] = second
+    protocols = {"listener.security.protocol.map": ",".join(f"{name}:PLAINTEXT" for name in listeners)}
+    return {
+        "listeners": _join_addresses(listeners),
+        "advertised.listeners": _join_addresses(advertised),
+        **(protocols if second is not None else {}),
+    }
+
+
+def _join_addresses(ports: Mapping[str, int]) -> str:
+    return ",".join(f"{name}://{LOOPBACK}:{port}" for name, port in ports.items())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from forebay_api.v1alpha1 import ColumnSource
-
 from forebay_consumer.decode.native import NativeDecoder, build_native_decoder
 from forebay_consumer.decode.reference import ReferenceDecoder
 from forebay_consumer.plan import TablePlan
@@ -18,11 +16,7 @@ def build_decoder(plan: TablePlan) -> NativeDecoder | ReferenceDecoder:
     return build_native_decoder(plan) or ReferenceDecoder(plan)
 
 
-def wanted_parts(plan: TablePlan) -> Wanted:
-    """Which parts of a record besides its value, partition and offset the plan needs; with a key, tombstones do."""
-    sources = {planned.source for planned in plan.columns}
-    return Wanted(
-        keys=ColumnSource.KEY in sources or bool(plan.key),
-        timestamps=ColumnSource.TIMESTAMP in sources,
-        headers=ColumnSource.HEADER in sources,
-    )
+def wanted_parts(_plan: TablePlan) -> Wanted:
+    """Everything, whatever the plan uses now: any record may become a dead letter, which keeps it whole, so that it
+    can be replayed by a plan that uses more of it."""
+    return Wanted(keys=True, timestamps=True, headers=True)

@@ -20,15 +20,12 @@ from forebay_consumer.decode.fields import FieldNode, build_field_tree
 from forebay_consumer.decode.numbers import Numeric
 from forebay_consumer.decode.reference import ReferenceDecoder
 from forebay_consumer.decode.rows import merge_groups
-from forebay_consumer.native import GroupView, PackedBytes, View, load_library
+from forebay_consumer.native import NO_TIMESTAMP, GroupView, PackedBytes, PackedTimestamps, View, load_library
 from forebay_consumer.plan import CopyFormat, PlannedColumn, TablePlan
 from forebay_consumer.records import EncodedChunk, RawChunk, RowGroup
 
 MAX_COLUMNS = 128
 """The omitted columns travel as the bits of two 64-bit words."""
-
-NO_TIMESTAMP = -(2**63)
-"""Stands for None among the timestamps given to the library."""
 
 _KINDS = {
     "bool": 0,
@@ -143,6 +140,8 @@ def _join(values: Sequence[bytes | None]) -> tuple[bytes | int, int, bytes | int
 def _pack_timestamps(timestamps_ms: Sequence[int | None] | None) -> bytes | None:
     if timestamps_ms is None:
         return None
+    if isinstance(timestamps_ms, PackedTimestamps):
+        return timestamps_ms.view.tobytes()
     return array("q", [NO_TIMESTAMP if ms is None else ms for ms in timestamps_ms]).tobytes()
 
 

@@ -104,4 +104,5 @@ def build_dead_letter(chunk: RawChunk, index: int, cause: Reject) -> DeadLetter:
         key=None if chunk.keys is None else chunk.keys[index],
         column=cause.column,
         timestamp_ms=None if chunk.timestamps_ms is None else chunk.timestamps_ms[index],
+        headers=() if chunk.headers is None else chunk.headers[index],
     )

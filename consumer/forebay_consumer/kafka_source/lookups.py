@@ -31,6 +31,9 @@ LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # lik
 ANSWER_S = 10.0
 """Time for one question."""
 
+NO_TOPIC_ID = "A" * 22
+"""The id of sixteen zero bytes, in base 64: brokers before 2.8 know of no others."""
+
 PROBE_S = 3.0
 """Time for the question whether the topic is there."""
 
@@ -64,6 +67,11 @@ class Lookups:
         """As Source.topic_partitions."""
         described = await self._answer(self.ask_topic())
         return tuple(sorted(partition.id for partition in described.partitions))
+
+    async def topic_id(self) -> str | None:
+        """As Source.topic_id. In base 64, as Kafka's own tools print it."""
+        topic_id = str((await self._answer(self.ask_topic())).topic_id)
+        return None if topic_id == NO_TOPIC_ID else topic_id
 
     async def resolve_start(self, start_from: StartFrom, partitions: Iterable[int]) -> Mapping[int, int]:
         """As Source.resolve_start."""

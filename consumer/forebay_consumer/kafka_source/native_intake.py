@@ -13,17 +13,14 @@ from importlib.metadata import version
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 
-from forebay_consumer.kafka_source.chunks import (
-    HEADER_OVERHEAD_BYTES,
-    LEAST_RECORD_BYTES,
-    Failure,
-    split_messages,
-)
+from forebay_consumer.kafka_source.chunks import LEAST_RECORD_BYTES, Failure, split_messages
 from forebay_consumer.native import (
+    NO_TIMESTAMP,
     Client,
     FailureView,
     PackedBytes,
     PackedHeaders,
+    PackedTimestamps,
     PollView,
     Run,
     RunView,
@@ -37,8 +34,6 @@ TESTED_CLIENTS = frozenset({"2.15.0", "2.16.0", "2.16.1"})
 
 MAX_EVENTS = 1000
 """Most errors taken from the client's own queue at once; records do not come there."""
-
-NO_TIMESTAMP = -(2**63)
 
 CONSUMER_TYPE = 1
 """rd_kafka_type_t: RD_KAFKA_CONSUMER."""
@@ -143,9 +138,9 @@ def _chunk(run: Run, claim_id: int, wanted: Wanted) -> RawChunk:
         size_bytes += view.keys.data.length
     if wanted.headers:
         headers = PackedHeaders(run, view.headers)
-        size_bytes += view.headers.data.length + HEADER_OVERHEAD_BYTES * view.header_count
+        size_bytes += view.headers.data.length  # stays packed: nothing of Python's own to count
     if wanted.timestamps:
-        timestamps = [_timestamp(ms) for ms in view.timestamps.look("q")]
+        timestamps = PackedTimestamps(run, view.timestamps)
     return RawChunk(
         partition=view.partition,
         claim_id=claim_id,
@@ -154,13 +149,9 @@ def _chunk(run: Run, claim_id: int, wanted: Wanted) -> RawChunk:
         keys=keys,
         timestamps_ms=timestamps,
         headers=headers,
-        first_timestamp_ms=_timestamp(view.first_timestamp),
+        first_timestamp_ms=None if view.first_timestamp == NO_TIMESTAMP else view.first_timestamp,
         size_bytes=max(size_bytes, LEAST_RECORD_BYTES * view.offsets.length),
     )
-
-
-def _timestamp(ms: int) -> int | None:
-    return None if ms == NO_TIMESTAMP else ms
 
 
 def make_native_intake(consumer: Consumer, client_id: str, topic: str) -> NativeIntake | None:

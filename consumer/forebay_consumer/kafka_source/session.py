@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from forebay_consumer.errors import SourceUnavailable
 from forebay_consumer.kafka_source.chunks import Failure
+from forebay_consumer.kafka_source.codes import POSITION
 from forebay_consumer.kafka_source.intake import Intake, Polled
 from forebay_consumer.kafka_source.lookups import Lookups
 from forebay_consumer.kafka_source.mirror import Mirror
@@ -20,8 +21,6 @@ from forebay_consumer.records import RawChunk
 
 RETRY_S = 0.5
 """Pause before a position is looked at again: the broker did not say, or says that the position is good."""
-
-OUT_OF_RANGE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +135,7 @@ class Session:
 
     def suspect(self, partition: int, error: KafkaError, now: float) -> bool:
         """Look into an error of a partition; True if it was about its position."""
-        if error.code() not in OUT_OF_RANGE:
+        if error.code() not in POSITION:
             return False
         self._halted.add(partition)
         beginning = self._reading.get(partition)

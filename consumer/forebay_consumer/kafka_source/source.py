@@ -103,6 +103,10 @@ class KafkaSource:
         """As Source.topic_partitions."""
         return await self._lookups.topic_partitions()
 
+    async def topic_id(self) -> str | None:
+        """As Source.topic_id."""
+        return await self._lookups.topic_id()
+
     async def resolve_start(self, start_from: StartFrom, partitions: Iterable[int]) -> Mapping[int, int]:
         """As Source.resolve_start."""
         return await self._lookups.resolve_start(start_from, partitions)

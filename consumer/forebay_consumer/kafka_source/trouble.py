@@ -8,6 +8,16 @@ from enum import StrEnum
 from confluent_kafka import KafkaError
 from forebay_api.v1alpha1 import SourceSpec
 
+from forebay_consumer.kafka_source.codes import (
+    BROKERS,
+    CREDENTIALS,
+    DAMAGED,
+    GROUP,
+    TOPIC_MISSING,
+    TOPIC_REFUSED,
+    UNSUPPORTED,
+)
+
 
 class TroubleKind(StrEnum):
     """What is in the way; decides what shows that it is gone."""
@@ -16,6 +26,7 @@ class TroubleKind(StrEnum):
     CREDENTIALS = "credentials"
     TOPIC = "topic"
     GROUP = "group"
+    RECORDS = "records"
     CLIENT = "client"
 
 
@@ -27,43 +38,6 @@ class Trouble:
     message: str
 
 
-BROKERS = frozenset(
-    {
-        KafkaError._ALL_BROKERS_DOWN,
-        KafkaError._RESOLVE,
-        KafkaError._SSL,
-        KafkaError._TIMED_OUT,
-        KafkaError._TRANSPORT,
-        KafkaError.BROKER_NOT_AVAILABLE,
-        KafkaError.REQUEST_TIMED_OUT,
-    }
-)
-CREDENTIALS = frozenset(
-    {
-        KafkaError._AUTHENTICATION,
-        KafkaError.SASL_AUTHENTICATION_FAILED,
-        KafkaError.ILLEGAL_SASL_STATE,
-        KafkaError.UNSUPPORTED_SASL_MECHANISM,
-        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-    }
-)
-TOPIC_MISSING = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
-TOPIC_REFUSED = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.TOPIC_EXCEPTION})
-GROUP = frozenset(
-    {
-        KafkaError.GROUP_AUTHORIZATION_FAILED,
-        KafkaError.INCONSISTENT_GROUP_PROTOCOL,
-        KafkaError.GROUP_MAX_SIZE_REACHED,
-        KafkaError.INVALID_SESSION_TIMEOUT,
-    }
-)
-UNSUPPORTED = frozenset(
-    {
-        KafkaError.UNSUPPORTED_VERSION,
-        KafkaError._UNSUPPORTED_FEATURE,
-        KafkaError.INCONSISTENT_GROUP_PROTOCOL,
-    }
-)
 UNSUPPORTED_WORDS = ("not supported", "Inconsistent group protocol", "UNSUPPORTED_VERSION")
 """How librdkafka words a refused ConsumerGroupHeartbeat: the fatal error's own code hides the broker's."""
 
@@ -106,6 +80,14 @@ def describe_trouble(error: KafkaError, spec: SourceSpec) -> Trouble | None:
             (
                 f"group {spec.group} (spec.source.group) cannot be joined: {detail}; "
                 "grant Read on it, and let no other kind of consumer use it"
+            ),
+        )
+    elif code in DAMAGED:
+        kind, text = (
+            TroubleKind.RECORDS,
+            (
+                f"records of topic {spec.topic} (spec.source.topic) cannot be read: {detail}; "
+                "look at the brokers' logs, or move the position beyond them with `forebay positions reset`"
             ),
         )
     else:

@@ -24,6 +24,7 @@ from forebay_consumer.kafka_config import (
 )
 from forebay_consumer.kafka_source.budget import Budget
 from forebay_consumer.kafka_source.chunks import Failure
+from forebay_consumer.kafka_source.codes import CLASSED
 from forebay_consumer.kafka_source.intake import PythonIntake
 from forebay_consumer.kafka_source.lookups import Lookups
 from forebay_consumer.kafka_source.mailbox import Mailbox
@@ -245,7 +246,8 @@ class Worker:
     def _on_error(self, session: Session, error: KafkaError) -> None:
         if error.fatal() or error.code() == KafkaError._FATAL:
             self._on_fatal(session, error)
-        log.debug("kafka client says", extra={"error": error.str(), "code": error.name()})
+        level = logging.DEBUG if error.code() in CLASSED else logging.WARNING
+        log.log(level, "kafka client says", extra={"error": error.str(), "code": error.name()})
         self._watch.on_error(error)
 
     def _on_fatal(self, session: Session, error: KafkaError) -> None:

@@ -15,14 +15,16 @@ from forebay_consumer.native.library import (
     View,
     load_library,
 )
-from forebay_consumer.native.packed import PackedBytes, PackedHeaders, Run
+from forebay_consumer.native.packed import NO_TIMESTAMP, PackedBytes, PackedHeaders, PackedTimestamps, Run
 
 __all__ = [
+    "NO_TIMESTAMP",
     "Client",
     "FailureView",
     "GroupView",
     "PackedBytes",
     "PackedHeaders",
+    "PackedTimestamps",
     "PollView",
     "Run",
     "RunView",

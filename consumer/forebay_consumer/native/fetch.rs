@@ -65,6 +65,11 @@ impl Packed {
             Some(bytes) => self.data.extend_from_slice(bytes),
             None => self.absent.push(self.ends.len() as u64),
         }
+        self.end_item();
+    }
+
+    /// What was put into `data` since the last item is one.
+    fn end_item(&mut self) {
         self.ends.push(self.data.len() as u64);
     }
 }
@@ -167,6 +172,12 @@ pub unsafe fn poll(
         if wanted.keys {
             run.keys.reserve(share.records, share.key_bytes);
         }
+        if wanted.timestamps {
+            run.timestamps.reserve_exact(share.records);
+        }
+        if wanted.headers {
+            run.headers.reserve(share.records, 0);
+        }
     }
     let mut last = (i32::MIN, 0);
     for &message in &loan.messages {
@@ -221,9 +232,8 @@ fn take_record(client: &Client, message: &Message, wanted: &Wanted, run: &mut Ru
         }
     }
     if wanted.headers {
-        let mut packed = Vec::new();
-        run.header_count += pack_headers(client, message, &mut packed);
-        run.headers.push(Some(&packed));
+        run.header_count += pack_headers(client, message, &mut run.headers.data);
+        run.headers.end_item();
     }
 }
 

@@ -8,10 +8,13 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from typing import overload
 
-from forebay_consumer.native.library import PackedView, RunView
+from forebay_consumer.native.library import PackedView, RunView, View
 
 _LENGTH = struct.Struct("<I")
 _ABSENT = 0xFFFFFFFF
+
+NO_TIMESTAMP = -(2**63)
+"""Stands for None among timestamps, both ways."""
 
 
 class Run:
@@ -53,6 +56,29 @@ class PackedBytes(Sequence[bytes | None]):
         if at < len(self._absent) and self._absent[at] == index:
             return None
         return bytes(self._data[self._ends[index - 1] if index else 0 : end])
+
+
+class PackedTimestamps(Sequence[int | None]):
+    """Milliseconds since 1970, some None. view: what the library packed."""
+
+    __slots__ = ("_run", "view")
+
+    def __init__(self, run: Run, view: View) -> None:
+        self._run = run
+        self.view = view.look("q")
+
+    def __len__(self) -> int:
+        return len(self.view)
+
+    @overload
+    def __getitem__(self, index: int) -> int | None: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[int | None]: ...
+    def __getitem__(self, index: int | slice) -> int | list[int | None] | None:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        at_ms: int = self.view[index]
+        return None if at_ms == NO_TIMESTAMP else at_ms
 
 
 class PackedHeaders(Sequence[Sequence[tuple[str, bytes | None]]]):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,18 +14,22 @@ from forebay_consumer import sql
 from forebay_consumer.credentials import read_credentials
 from forebay_consumer.errors import ForebayError
 from forebay_consumer.postgres_sink.connection import CONNECT_MOST_S, Session, open_session
-from forebay_consumer.postgres_sink.refused import Refused, as_sink_error
+from forebay_consumer.postgres_sink.refused import telling
 from forebay_consumer.postgres_sink.schema import ensure_schema
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredPosition:
-    """One row of `forebay.positions`. is_held: whether its consumer is connected; None: this role may not see it."""
+    """One row of `forebay.positions`. topic_id: of the topic whose offset that is; None: not known.
+
+    is_held: whether its consumer is connected; None: this role may not see it.
+    """
 
     topic: str
     partition: int
     epoch: int
     next_offset: int
+    topic_id: str | None
     pipeline: str
     target: str
     claimed_at: datetime | None
@@ -53,25 +57,26 @@ class PositionsAdmin:
     async def list(self) -> tuple[StoredPosition, ...]:
         """Positions of the pipeline's group and topic, by partition."""
         source = self._pipeline.spec.source
-        with _telling():
+        with telling():
             rows = await self._session.fetch(sql.LIST_POSITIONS, source.group, source.topic)
         return tuple(StoredPosition(**dict(row)) for row in rows)
 
-    async def reset(self, next_offsets: Mapping[int, int]) -> None:
+    async def reset(self, next_offsets: Mapping[int, int], topic_id: str | None) -> None:
         """Move (or make) positions, and give them to this pipeline and table. All or none.
 
+        topic_id: of the topic whose offsets these are; None: not known, and the next claim stores it.
         Raises PositionsHeld when any of the group's partitions is held. Whoever claimed one before is fenced.
         """
         source = self._pipeline.spec.source
         schema, table = sql.split_table(self._pipeline.spec.sink.table)
-        with _telling():
+        with telling():
             await self._session.execute(sql.BEGIN)
             await self._session.fetch(sql.LOCK_GROUP, source.group, source.topic)
             await self._session.fetch(sql.LOCK_POSITIONS, source.group, source.topic)
         await self._refuse_held()
         partitions = sorted(next_offsets)
         starts = [next_offsets[partition] for partition in partitions]
-        with _telling():
+        with telling():
             await self._session.fetch(
                 sql.RESET_POSITIONS,
                 source.group,
@@ -80,6 +85,7 @@ class PositionsAdmin:
                 starts,
                 self._pipeline.key,
                 f"{schema}.{table}",
+                topic_id,
             )
             await self._session.commit()
 
@@ -88,7 +94,7 @@ class PositionsAdmin:
         held = tuple(position.partition for position in positions if position.is_held)
         unknown = tuple(position.partition for position in positions if position.is_held is None)
         if held or unknown:
-            with _telling():
+            with telling():
                 await self._session.rollback()
             raise PositionsHeld(held or unknown, is_certain=bool(held))
 
@@ -98,21 +104,13 @@ async def open_positions(
     pipeline: Pipeline, *, secret_dir: Path, ca_file: Path | None = None
 ) -> AsyncIterator[PositionsAdmin]:
     """Connect as the pipeline does. Raises SinkUnavailable and SinkBroken."""
-    with _telling():
+    with telling():
         credentials = read_credentials(secret_dir, pipeline.spec.sink)
         tls, application = pipeline.spec.sink.tls.mode, f"forebay-cli:{pipeline.key}"
         session = await open_session(credentials, tls, ca_file, application, timeout_s=CONNECT_MOST_S)
     try:
-        with _telling():
+        with telling():
             await ensure_schema(session)
         yield PositionsAdmin(session, pipeline)
     finally:
         await session.close()
-
-
-@contextmanager
-def _telling() -> Iterator[None]:
-    try:
-        yield
-    except Refused as refused:
-        raise as_sink_error(refused.symptom) from refused

@@ -1,17 +1,21 @@
-"""Describes the target table from the catalog and plans how to fill it."""
+"""Describes the target table from the catalog and plans how to fill it; has it made where the spec says how."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import asyncpg
 from forebay_api.v1alpha1 import SinkSpec
 
 from forebay_consumer import sql, sql_upsert
-from forebay_consumer.errors import SinkBroken
+from forebay_consumer.errors import SinkBroken, SinkUnavailable
 from forebay_consumer.plan import CatalogColumn, PlanProblem, TablePlan, build_table_plan
+from forebay_consumer.postgres_sink.claims import Owner
 from forebay_consumer.postgres_sink.connection import Session
+from forebay_consumer.postgres_sink.making import add_columns, find_types, make_table
 from forebay_consumer.postgres_sink.rights import check_rights
+from forebay_consumer.table_ddl import DeclaredColumn, declared_columns, find_differences, find_missing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,26 +39,30 @@ class Target:
         return f"{self.plan.schema}.{self.plan.table}"
 
 
-async def describe_target(session: Session, spec: SinkSpec) -> Target:
-    """Raises SinkBroken("TableMissing" | "TableNotWritable" | "PermissionDenied" | "ColumnUnfilled" |
-    "KeyIndexMissing" | "KeyIndexUnfit"), and Refused.
+async def describe_target(session: Session, spec: SinkSpec, owner: Owner) -> Target:
+    """Makes what spec.sink.columns declares and the database lacks.
+
+    Raises SinkBroken("TableMissing" | "TableNotMade" | "TypeUnknown" | "ColumnTypeDiffers" | "TableNotWritable" |
+    "PermissionDenied" | "ColumnUnfilled" | "KeyIndexMissing" | "KeyIndexUnfit"), and Refused.
     """
     schema, name = sql.split_table(spec.table)
+    judge = partial(_plan, spec, schema, name)
+    if not await session.fetch(sql.FIND_TABLE, schema, name):
+        await make_table(session, spec, owner, schema, name, judge)
     fingerprint = (await session.fetch(sql.FINGERPRINT, schema, name))[0][0]  # first: a later change must not go unseen
     found = await session.fetch(sql.FIND_TABLE, schema, name)
     if not found:
-        raise SinkBroken(
-            "TableMissing",
-            f'spec.sink.table: database "{session.backend.database}" has no table {schema}.{name}; '
-            "create it, or correct the name",
-        )
+        raise SinkUnavailable("TableChanged", f"table {schema}.{name} has just gone")
     table = found[0]
     _check_kind(table, spec)
     rows = await session.fetch(sql.DESCRIBE_COLUMNS, table["oid"])
-    try:
-        plan = build_table_plan(spec, schema, name, tuple(_build_column(row) for row in rows))
-    except PlanProblem as problem:
-        raise SinkBroken("ColumnUnfilled", f"table {schema}.{name}: {problem}") from problem
+    declared = declared_columns(spec)
+    missing = find_missing(declared, [row["name"] for row in rows])
+    if missing and table["relkind"] in ("r", "p"):
+        await add_columns(session, missing, schema, name, judge)
+        return await describe_target(session, spec, owner)
+    await _check_types(session, declared, rows, f"{schema}.{name}")
+    plan = judge(rows)
     await check_rights(session, table, rows, plan)
     is_judged_early = False
     if plan.key:
@@ -69,6 +77,23 @@ async def describe_target(session: Session, spec: SinkSpec) -> Target:
     )
 
 
+def _plan(spec: SinkSpec, schema: str, name: str, rows: list[asyncpg.Record]) -> TablePlan:
+    try:
+        return build_table_plan(spec, schema, name, tuple(_build_column(row) for row in rows))
+    except PlanProblem as problem:
+        raise SinkBroken("ColumnUnfilled", f"table {schema}.{name}: {problem}") from problem
+
+
+async def _check_types(
+    session: Session, declared: tuple[DeclaredColumn, ...], rows: list[asyncpg.Record], table: str
+) -> None:
+    """Nothing is retyped: who declares another type than the table has is told so."""
+    types = await find_types(session, declared)
+    differences = find_differences(declared, types, {row["name"]: _build_column(row) for row in rows})
+    if differences:
+        raise SinkBroken("ColumnTypeDiffers", f"table {table}: {'; '.join(differences)}")
+
+
 def _build_column(row: asyncpg.Record) -> CatalogColumn:
     return CatalogColumn(
         name=row["name"],
@@ -81,6 +106,7 @@ def _build_column(row: asyncpg.Record) -> CatalogColumn:
         type_sql=row["type_sql"],
         is_enum=row["is_enum"],
         is_deterministic=row["is_deterministic"],
+        type_oid=row["type_oid"],
     )
 
 

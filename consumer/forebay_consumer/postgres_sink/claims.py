@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import asyncpg
 
@@ -41,20 +41,21 @@ async def read_stored_partitions(session: Session, owner: Owner) -> frozenset[in
 
 
 async def initialize_positions(
-    session: Session, owner: Owner, offsets: Mapping[int, int], *, first_start: bool
+    session: Session, owner: Owner, offsets: Mapping[int, int], *, first_start: bool, topic_id: str | None
 ) -> None:
     """Store positions where there are none. Consumers that start together take turns."""
     await session.execute(sql.BEGIN)
     await session.fetch(sql.LOCK_GROUP, owner.group, owner.topic)
     partitions = sorted(offsets)
     starts = [offsets[partition] for partition in partitions]
-    await session.fetch(
-        sql.INITIALIZE, owner.group, owner.topic, partitions, starts, owner.pipeline, owner.target, first_start
-    )
+    whose = (owner.pipeline, owner.target)
+    await session.fetch(sql.INITIALIZE, owner.group, owner.topic, partitions, starts, *whose, first_start, topic_id)
     await session.commit()
 
 
-async def claim_partitions(session: Session, owner: Owner, partitions: tuple[int, ...]) -> Mapping[int, Claim]:
+async def claim_partitions(
+    session: Session, owner: Owner, partitions: tuple[int, ...], topic_id: str | None
+) -> Mapping[int, Claim]:
     """New epochs and owners, behind a predecessor's COMMIT. Ends a frozen predecessor, waits for a healthy one.
 
     Raises SinkBroken("Conflict"), SinkUnavailable("LockedByPredecessor" | "PositionMissing"), and Refused.
@@ -64,7 +65,7 @@ async def claim_partitions(session: Session, owner: Owner, partitions: tuple[int
     deadline = asyncio.get_running_loop().time() + CLAIM_LIMIT_S
     while True:
         try:
-            claims = await _claim_once(session, owner, partitions)
+            claims = await _claim_once(session, owner, partitions, topic_id)
         except Refused as refused:
             if refused.symptom.sqlstate != LOCK_NOT_AVAILABLE:
                 raise
@@ -78,7 +79,9 @@ async def claim_partitions(session: Session, owner: Owner, partitions: tuple[int
         return claims
 
 
-async def _claim_once(session: Session, owner: Owner, partitions: tuple[int, ...]) -> dict[int, Claim]:
+async def _claim_once(
+    session: Session, owner: Owner, partitions: tuple[int, ...], topic_id: str | None
+) -> dict[int, Claim]:
     rows = await session.fetch(
         sql.CLAIM,
         owner.group,
@@ -87,13 +90,9 @@ async def _claim_once(session: Session, owner: Owner, partitions: tuple[int, ...
         owner.pipeline,
         owner.target,
         session.backend.started,
+        topic_id,
     )
-    return {
-        row["partition"]: Claim(
-            partition=row["partition"], epoch=row["epoch"], owner=row["owner"], next_offset=row["next_offset"]
-        )
-        for row in rows
-    }
+    return {row["partition"]: Claim(**dict(row)) for row in rows}
 
 
 async def _explain_missing(
@@ -120,7 +119,7 @@ def _conflict(owner: Owner, row: asyncpg.Record) -> SinkBroken:
     )
 
 
-async def skip_position(session: Session, owner: Owner, claim: Claim, next_offset: int) -> Claim:
+async def skip_position(session: Session, owner: Owner, claim: Claim, next_offset: int, topic_id: str | None) -> Claim:
     """Move one claimed position. Raises Fenced, and Refused."""
     moved = await session.fetch(
         sql.SKIP_POSITION,
@@ -131,7 +130,8 @@ async def skip_position(session: Session, owner: Owner, claim: Claim, next_offse
         claim.owner,
         claim.next_offset,
         next_offset,
+        topic_id,
     )
     if not moved:
         raise Fenced((claim.partition,))
-    return Claim(partition=claim.partition, epoch=claim.epoch, owner=claim.owner, next_offset=next_offset)
+    return replace(claim, next_offset=next_offset, topic_id=moved[0]["topic_id"])

@@ -60,3 +60,12 @@ def as_sink_error(symptom: Symptom, *, outcome_unknown: bool = False) -> SinkUna
             return SinkUnavailable("DatabaseError", message, outcome_unknown=outcome_unknown)
         case failure:
             assert_never(failure)
+
+
+@contextmanager
+def telling() -> Iterator[None]:
+    """For those whose every failure ends what they do: Refused becomes the consumer's own error."""
+    try:
+        yield
+    except Refused as refused:
+        raise as_sink_error(refused.symptom) from refused

@@ -82,7 +82,7 @@ class PostgresSink:
             application = f"forebay:{self._pipeline.key}:{self._consumer}"
             self._session = await self._open(credentials, application)
             await ensure_schema(self._session)
-            self._target = await describe_target(self._session, sink)
+            self._target = await describe_target(self._session, sink, self._owner)
             self._writer = choose_writer(self._session, self._target, self._writer)
         return self._target.plan
 
@@ -107,15 +107,16 @@ class PostgresSink:
                 await self._writer.rest()
             return await read_stored_partitions(session, self._owner)
 
-    async def initialize(self, offsets: Mapping[int, int], *, first_start: bool) -> None:
+    async def initialize(self, offsets: Mapping[int, int], *, first_start: bool, topic_id: str | None = None) -> None:
         """See ports.Sink."""
         async with self._ending_on_failure():
-            await initialize_positions(self._live(), self._owner, offsets, first_start=first_start)
+            session = self._live()
+            await initialize_positions(session, self._owner, offsets, first_start=first_start, topic_id=topic_id)
 
-    async def claim(self, partitions: Iterable[int]) -> Mapping[int, Claim]:
+    async def claim(self, partitions: Iterable[int], topic_id: str | None = None) -> Mapping[int, Claim]:
         """See ports.Sink."""
         async with self._ending_on_failure():
-            return await claim_partitions(self._live(), self._owner, tuple(sorted(set(partitions))))
+            return await claim_partitions(self._live(), self._owner, tuple(sorted(set(partitions))), topic_id)
 
     async def write(self, batch: Batch) -> WriteReceipt:
         """See ports.Sink."""
@@ -125,10 +126,10 @@ class PostgresSink:
             assert self._writer is not None
             return await write_batch(session, self._writer, self._target, self._owner, batch, self._admit)
 
-    async def skip_to(self, claim: Claim, next_offset: int) -> Claim:
+    async def skip_to(self, claim: Claim, next_offset: int, topic_id: str | None = None) -> Claim:
         """See ports.Sink."""
         async with self._ending_on_failure():
-            return await skip_position(self._live(), self._owner, claim, next_offset)
+            return await skip_position(self._live(), self._owner, claim, next_offset, topic_id)
 
     def terminate(self) -> None:
         """See ports.Sink."""

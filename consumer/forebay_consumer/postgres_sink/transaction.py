@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,6 +13,7 @@ from forebay_consumer.blame import find_guilty
 from forebay_consumer.copy_stream import CopyStream, build_streams
 from forebay_consumer.errors import Fenced, SinkUnavailable
 from forebay_consumer.failures import CLASHES, Data, Symptom, classify
+from forebay_consumer.letters import pack_headers, printable
 from forebay_consumer.postgres_sink.catalog import Target
 from forebay_consumer.postgres_sink.claims import LOCK_NOT_AVAILABLE, Owner
 from forebay_consumer.postgres_sink.connection import Session
@@ -19,7 +21,7 @@ from forebay_consumer.postgres_sink.isolation import Refusal, bury, try_again, w
 from forebay_consumer.postgres_sink.predecessors import end_frozen_holders
 from forebay_consumer.postgres_sink.refused import Refused
 from forebay_consumer.postgres_sink.writers import RowWriter, Tally
-from forebay_consumer.records import Batch, DeadLetter, WriteReceipt
+from forebay_consumer.records import Batch, DeadLetter, Reason, WriteReceipt
 from forebay_consumer.reduction import Key, build_key_streams, read_keys
 
 Admit = Callable[[int, int, Sequence[DeadLetter]], None]
@@ -59,7 +61,7 @@ class Writing:
     refused: list[DeadLetter] = field(default_factory=list)
     streams: list[CopyStream] = field(default_factory=list)
     rows: int = 0
-    buried: int = 0
+    buried: Counter[Reason] = field(default_factory=Counter)
 
     async def run(self) -> WriteReceipt:
         """Write everything or nothing. Raises Fenced (rolled back), SinkUnavailable, SinkBroken, and Refused."""
@@ -71,11 +73,12 @@ class Writing:
         return WriteReceipt(
             next_offsets=dict(self.batch.next_offsets),
             rows=self.rows,
-            dead_letters=self.buried,
+            dead_letters=self.buried.total(),
             retries=self.tally.retries,
             copies=self.tally.copies,
             commit_s=commit_s,
             took_s=loop.time() - began,
+            reasons=self.buried,
         )
 
     async def _prepare(self) -> None:
@@ -117,7 +120,7 @@ class Writing:
         self._judge(dead)
         await insert_dead_letters(self.session, self.owner, dead)
         await self._move_positions()
-        self.buried = len(dead)
+        self.buried = Counter(letter.reason for letter in dead)
         return await self._commit()
 
     async def _write_in_pieces(self) -> list[DeadLetter]:
@@ -311,16 +314,10 @@ async def insert_dead_letters(session: Session, owner: Owner, letters: list[Dead
         [letter.partition for letter in letters],
         [letter.offset for letter in letters],
         [letter.reason.value for letter in letters],
-        [_printable(letter.column) for letter in letters],
-        [_printable(letter.message) for letter in letters],
+        [printable(letter.column) for letter in letters],
+        [printable(letter.message) for letter in letters],
         [letter.key for letter in letters],
         [letter.value for letter in letters],
         [letter.timestamp_ms for letter in letters],
+        [pack_headers(letter.headers) for letter in letters],
     )
-
-
-def _printable(text: str | None) -> str | None:
-    """Without what a text column refuses (NUL, lone surrogates): a dead letter must never be refused itself."""
-    if text is None:
-        return None
-    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import pytest
 from forebay_api.v1alpha1 import ColumnSource, DeleteWhen, UnknownFieldPolicy
-from forebay_consumer.decode import wanted_parts
 from forebay_consumer.decode.reference import ReferenceDecoder
 from forebay_consumer.plan import TablePlan
 from forebay_consumer.ports import Decoder
@@ -194,8 +193,3 @@ def test_zeros_behind_a_keys_decimal_places_do_no_harm(make: DecoderFactory, fie
     table_plan = plan([target, column("note", "text")], sink(key=("id",)))
     encoded = make(table_plan).decode(chunk([b'{"id":' + field + b"}"], keys=[None]))
     assert not encoded.dead
-
-
-def test_keys_of_records_are_wanted_in_upsert_mode_only() -> None:
-    assert wanted_parts(BY_ID).keys
-    assert not wanted_parts(plan(CATALOG)).keys

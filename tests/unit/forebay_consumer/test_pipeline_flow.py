@@ -134,7 +134,7 @@ async def test_drain_finishes_the_batch_under_way_and_begins_no_other() -> None:
         world.produce(0, 3)
         await until(lambda: consumer.sink.is_writing)
         world.produce(0, 4)
-        await until(lambda: consumer.status.builder.records == 4)
+        await until(lambda: consumer.status.buffered_records == 4)
         consumer.pipeline.drain()
         await consumer.task
         assert (world.position(0), consumer.sink.writes) == (3, 1)
@@ -153,7 +153,7 @@ async def test_drain_during_a_claim_begins_no_batch() -> None:
         consumer.source.give({1})
         await until(lambda: consumer.sink.is_claiming)
         world.produce(0, 3)
-        await until(lambda: consumer.status.builder.records == 3)
+        await until(lambda: consumer.status.buffered_records == 3)
         consumer.pipeline.drain()
         await consumer.task
         assert consumer.sink.writes == 0

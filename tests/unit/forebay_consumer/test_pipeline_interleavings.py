@@ -13,11 +13,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from support.chunks import raw_chunk
-from support.consumer_rig import Consumer, Snapshot, World, pass_time, rival, running
+from support.consumer_rig import Consumer, SlowSink, Snapshot, World, build_spec, pass_time, rival, running
 from support.virtual_time import VirtualLoop, until
 
 PARTITIONS = 3
 WHO = st.integers(min_value=0, max_value=1)
+LANE = st.integers(min_value=0, max_value=2)
 WHERE = st.integers(min_value=0, max_value=PARTITIONS - 1)
 SECONDS = st.sampled_from([0.0, 0.001, 0.005, 0.012, 0.03, 0.1, 1.0, 5.0])
 
@@ -32,12 +33,17 @@ class Interleavings(RuleBasedStateMachine):
         self.consumers: list[Consumer] = []
         self.standby: Snapshot | None = None
 
+    def sink(self, who: int, lane: int) -> SlowSink:
+        """One of a member's connections."""
+        sinks = self.consumers[who].sinks
+        return sinks[lane % len(sinks)]
+
     def run(self, work: Coroutine[Any, Any, Any]) -> None:
         """Go on with everything until this is done."""
         self.runner.run(work)
 
-    @initialize(thread_s=SECONDS, latency_s=st.sampled_from([0.0, 0.01, 0.2]))
-    def start(self, thread_s: float, latency_s: float) -> None:
+    @initialize(thread_s=SECONDS, latency_s=st.sampled_from([0.0, 0.01, 0.2]), lanes=st.sampled_from([1, 1, 2, 3]))
+    def start(self, thread_s: float, latency_s: float, lanes: int) -> None:
         """Two members share the partitions; each step of theirs takes a while."""
         loop = self.runner.get_loop()
         assert isinstance(loop, VirtualLoop)
@@ -46,8 +52,11 @@ class Interleavings(RuleBasedStateMachine):
 
         async def start() -> None:
             for name in ("c-1", "c-2"):
-                consumer = await self.stack.enter_async_context(running(self.world, buffer_bytes=4_000, name=name))
-                consumer.sink.connect_s = consumer.sink.claim_s = consumer.sink.write_s = latency_s
+                consumer = await self.stack.enter_async_context(
+                    running(self.world, buffer_bytes=4_000, name=name, spec=build_spec(lanes=lanes))
+                )
+                for sink in consumer.sinks:
+                    sink.connect_s = sink.claim_s = sink.write_s = latency_s
                 self.consumers.append(consumer)
             await until(lambda: len(self.world.database.positions) == PARTITIONS)
 
@@ -89,10 +98,10 @@ class Interleavings(RuleBasedStateMachine):
         """A third consumer claims and disappears."""
         self.run(rival(self.world, [partition]))
 
-    @rule(who=WHO, wait_s=SECONDS)
-    def cut(self, who: int, wait_s: float) -> None:
+    @rule(who=WHO, lane=LANE, wait_s=SECONDS)
+    def cut(self, who: int, lane: int, wait_s: float) -> None:
         """One connection breaks."""
-        self.consumers[who].sink.terminate()
+        self.sink(who, lane).terminate()
         self.run(pass_time(wait_s))
 
     @rule(is_broken=st.booleans(), wait_s=SECONDS)
@@ -103,10 +112,10 @@ class Interleavings(RuleBasedStateMachine):
         self.run(pass_time(wait_s))
         self.world.database.trouble = None
 
-    @rule(who=WHO, is_committed=st.booleans())
-    def lose_answer(self, who: int, is_committed: bool) -> None:
+    @rule(who=WHO, lane=LANE, is_committed=st.booleans())
+    def lose_answer(self, who: int, lane: int, is_committed: bool) -> None:
         """The next COMMIT's outcome is unknown."""
-        self.consumers[who].sink.unknown = [is_committed]
+        self.sink(who, lane).unknown = [is_committed]
 
     @rule()
     def replicate(self) -> None:
@@ -119,7 +128,8 @@ class Interleavings(RuleBasedStateMachine):
         if self.standby is not None:
             self.world.fail_over(self.standby)
             for consumer in self.consumers:
-                consumer.sink.terminate()
+                for sink in consumer.sinks:
+                    sink.terminate()
         self.run(pass_time(wait_s))
 
     @rule(who=WHO, partition=WHERE, age=st.integers(0, 3), ahead=st.sampled_from([0, 1, 500]))
@@ -128,7 +138,7 @@ class Interleavings(RuleBasedStateMachine):
         consumer = self.consumers[who]
         first = (self.world.position(partition) or 0) + ahead
         late = raw_chunk(partition, first, 5, claim_id=consumer.source.last_claim_id - age)
-        if not consumer.status.positions.is_current(late):
+        if not any(lane.positions.is_current(late) for lane in consumer.status.lanes):
             consumer.source.buffered_bytes += late.size_bytes
             consumer.source.put(Records(chunks=(late,)))
 
@@ -150,7 +160,8 @@ class Interleavings(RuleBasedStateMachine):
         first, second = self.consumers
         try:
             for consumer in self.consumers:
-                consumer.sink.unknown = []
+                for sink in consumer.sinks:
+                    sink.unknown = []
                 consumer.source.take_away(set(consumer.source.assigned))
             first.source.give({0, 2})
             second.source.give({1})

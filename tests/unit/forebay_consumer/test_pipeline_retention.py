@@ -79,7 +79,7 @@ async def test_retention_overtakes_the_reading_while_records_before_it_are_not_w
         world.produce(0, 5)
         await until(lambda: consumer.sink.is_writing)
         world.produce(0, 3)
-        await until(lambda: consumer.status.builder.records == 3)
+        await until(lambda: consumer.status.buffered_records == 3)
         world.kafka.ends[0] = 12
         world.kafka.delete_before(0, 12)
         world.lost = {(0, offset) for offset in range(8, 12)}

@@ -31,7 +31,7 @@ async def test_failed_write_drops_everything_claims_again_and_reads_from_the_pos
         world.produce(1, 3)
         await until(lambda: consumer.sink.is_writing)
         world.produce(1, 2)
-        await until(lambda: consumer.status.builder.records == 2)
+        await until(lambda: consumer.status.buffered_records == 2)
         world.database.trouble = AWAY
         await until(lambda: consumer.state.sink.health is SinkHealth.AWAY)
         state = consumer.state
@@ -267,7 +267,7 @@ async def test_interruption_in_the_middle_of_decoding_drops_the_chunk() -> None:
         await pass_time(0.1)
         world.database.failures.append(AWAY)
         await until(lambda: len(consumer.sink.claimed) == 2)
-        assert consumer.status.builder.records == 0
+        assert consumer.status.buffered_records == 0
         await consumer.until_drained()
 
 
@@ -282,7 +282,7 @@ async def test_revoke_in_the_middle_of_a_write_leaves_the_outcome_to_the_databas
         world.produce(1, 3)
         await until(lambda: consumer.sink.is_writing)
         world.produce(0, 2)
-        await until(lambda: consumer.status.builder.records == 2)
+        await until(lambda: consumer.status.buffered_records == 2)
         consumer.source.take_away({0})
         if is_taken_over:
             await rival(world, [0])

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import count
+
 import pytest
 from forebay_api.state import PartitionState
 from forebay_consumer.errors import Fatal
@@ -11,7 +13,7 @@ from support.chunks import claim, raw_chunk, receipt
 
 
 def claimed_positions(**at: int) -> tuple[Positions, int]:
-    positions = Positions()
+    positions = Positions(count(1))
     offsets = {int(name[1:]): offset for name, offset in at.items()}
     positions.assign(offsets)
     claim_id, _ = positions.claimed({p: claim(p, offset) for p, offset in offsets.items()})
@@ -87,7 +89,7 @@ class PositionsNeverRegressOrSkip(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.positions = Positions()
+        self.positions = Positions(count(1))
         self.database: dict[int, Claim] = {p: claim(p, 0, epoch=0) for p in range(3)}
         self.claim_ids: dict[int, int] = {}
         self.read: dict[int, int] = {}

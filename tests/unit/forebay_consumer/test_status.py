@@ -28,8 +28,8 @@ def test_new_consumer_knows_nothing_and_says_so() -> None:
 
 def test_ready_sink_makes_rates_known_after_a_second_and_nothing_paused() -> None:
     status = status_at()
-    assert status.sink_ready(written=False)
-    assert not status.sink_ready(written=True)
+    assert status.lanes[0].sink_ready(written=False)
+    assert not status.lanes[0].sink_ready(written=True)
     assert seen(status, 0.5).busy_fraction is None
     state = seen(status, 2.0)
     assert (state.phase, state.busy_fraction, state.records_per_second) == (Phase.RUNNING, 0.0, 0.0)
@@ -38,8 +38,8 @@ def test_ready_sink_makes_rates_known_after_a_second_and_nothing_paused() -> Non
 
 def test_busy_fraction_is_that_of_the_busiest_stage() -> None:
     status = status_at()
-    status.sink_ready(written=True)
-    for stage, busy_s in ((status.decoding, 1.0), (status.writing, 3.0)):
+    status.lanes[0].sink_ready(written=True)
+    for stage, busy_s in ((status.decoding, 1.0), (status.lanes[0].writing, 3.0)):
         stage.begin(5.0)
         stage.end(5.0 + busy_s)
     assert seen(status, 10.0).busy_fraction == pytest.approx(0.6)
@@ -47,11 +47,11 @@ def test_busy_fraction_is_that_of_the_busiest_stage() -> None:
 
 def small_writes(status: Status) -> None:
     """A second of small transactions, one after the other."""
-    status.sink_ready(written=True)
-    status.writing.begin(9.0)
-    status.writing.end(10.0)
+    status.lanes[0].sink_ready(written=True)
+    status.lanes[0].writing.begin(9.0)
+    status.lanes[0].writing.end(10.0)
     for tenth in range(10):
-        status.written(batch(raw_chunk()), receipt({0: 3}, took_s=0.1), now=9.0 + tenth / 10, is_small=True)
+        status.lanes[0].written(receipt({0: 3}, took_s=0.1), now=9.0 + tenth / 10, is_small=True)
 
 
 def test_small_writes_are_told_because_busy_tells_nothing_then() -> None:
@@ -72,7 +72,7 @@ def test_small_writes_are_not_told_while_decoding_is_what_takes_longest() -> Non
 def test_small_writes_are_not_told_while_records_wait_for_them() -> None:
     status = status_at()
     small_writes(status)
-    status.builder.add(encoded(raw_chunk()), 9.0)  # of the second 1
+    status.lanes[0].builder.add(encoded(raw_chunk()), 9.0)  # of the second 1
     assert seen(status, wall_ms=3_000.0).busy_with_small_writes
     assert not seen(status, wall_ms=7_000.0).busy_with_small_writes
 
@@ -80,13 +80,13 @@ def test_small_writes_are_not_told_while_records_wait_for_them() -> None:
 def test_small_writes_are_forgotten_with_an_interruption() -> None:
     status = status_at()
     small_writes(status)
-    status.reset_rates(10.0)
+    status.lanes[0].reset(10.0)
     assert not seen(status).busy_with_small_writes
 
 
 def test_commit_is_counted_in_all_totals() -> None:
     status = status_at()
-    status.sink_ready(written=True)
+    status.lanes[0].sink_ready(written=True)
     written = batch(raw_chunk(0, 0, 3), raw_chunk(1, 0, 2))
     status.written(written, receipt({0: 3, 1: 2}, rows=5), now=9.0)
     status.add(claims=2, rewound_records=7, fenced=1, lost_records=4)
@@ -100,62 +100,62 @@ def test_interruption_makes_rates_unknown_until_a_second_after_it() -> None:
     status = status_at()
     status.written(batch(raw_chunk(0, 0, 3)), receipt({0: 3}), now=9.0)
     status.reset_rates(9.5)
-    status.sink_ready(written=False)
+    status.lanes[0].sink_ready(written=False)
     assert seen(status, 10.0).records_per_second is None
     assert seen(status, 11.0).records_per_second == 0.0
 
 
 def test_health_keeps_its_time_until_it_changes() -> None:
     status = status_at()
-    assert status.sink_changed(SinkHealth.AWAY, "Unreachable", "first message")
+    assert status.lanes[0].sink_changed(SinkHealth.AWAY, "Unreachable", "first message")
     assert seen(status, iso="early").sink.since == "early"
-    assert not status.sink_changed(SinkHealth.AWAY, "Unreachable", "second message")
+    assert not status.lanes[0].sink_changed(SinkHealth.AWAY, "Unreachable", "second message")
     state = seen(status, iso="late")
     assert (state.sink.since, state.sink.message, state.paused_because) == (
         "early",
         "second message",
         "second message",
     )
-    assert status.sink_changed(SinkHealth.AWAY, "ReadOnly", "a standby")
+    assert status.lanes[0].sink_changed(SinkHealth.AWAY, "ReadOnly", "a standby")
     assert seen(status, iso="later").sink.since == "later"
 
 
 def refused_at_partition_0() -> Status:
     status = status_at()
-    status.positions.assign([0, 1])
-    status.write_refused("Breaker", "too many", [0])
-    status.sink_changed(SinkHealth.BROKEN, "Breaker", "too many")
+    status.lanes[0].positions.assign([0, 1])
+    status.lanes[0].write_refused("Breaker", "too many", [0])
+    status.lanes[0].sink_changed(SinkHealth.BROKEN, "Breaker", "too many")
     return status
 
 
 def test_refused_write_is_made_good_by_a_write_and_not_by_a_claim() -> None:
     status = refused_at_partition_0()
-    assert not status.sink_ready(written=False)
+    assert not status.lanes[0].sink_ready(written=False)
     assert seen(status).sink.health is SinkHealth.BROKEN
-    assert status.sink_ready(written=True)
+    assert status.lanes[0].sink_ready(written=True)
     assert seen(status).sink.reason is None
 
 
 def test_refused_write_is_told_again_after_an_outage() -> None:
     status = refused_at_partition_0()
-    status.sink_changed(SinkHealth.AWAY, "Unreachable", "no answer")
-    assert not status.sink_ready(written=False)
+    status.lanes[0].sink_changed(SinkHealth.AWAY, "Unreachable", "no answer")
+    assert not status.lanes[0].sink_ready(written=False)
     sink = seen(status).sink
     assert (sink.health, sink.reason, sink.message) == (SinkHealth.BROKEN, "Breaker", "too many")
 
 
 def test_refused_write_is_forgotten_with_its_partitions() -> None:
     status = refused_at_partition_0()
-    status.positions.revoke([0])
-    assert status.sink_ready(written=False)
+    status.lanes[0].positions.revoke([0])
+    assert status.lanes[0].sink_ready(written=False)
     assert seen(status).sink.health is SinkHealth.READY
 
 
 def test_what_is_held_is_told_with_its_age() -> None:
     status = status_at()
-    status.positions.assign([0, 1])
-    status.positions.claimed({0: claim(0, 5, epoch=3)})
-    status.builder.add(encoded(raw_chunk(0, 5, 3)), 9.0)
+    status.lanes[0].positions.assign([0, 1])
+    status.lanes[0].positions.claimed({0: claim(0, 5, epoch=3)})
+    status.lanes[0].builder.add(encoded(raw_chunk(0, 5, 3)), 9.0)
     state = seen(status)
     assert (state.buffered_bytes, state.oldest_unwritten_s) == (3 * len('{"id":5}'), 60.0)
     assert [(p.partition, p.state, p.epoch, p.next_offset) for p in state.partitions] == [
@@ -166,7 +166,7 @@ def test_what_is_held_is_told_with_its_age() -> None:
 
 def test_age_is_never_negative_when_the_producers_clock_is_ahead() -> None:
     status = status_at()
-    status.builder.add(encoded(raw_chunk()), 9.0)
+    status.lanes[0].builder.add(encoded(raw_chunk()), 9.0)
     assert seen(status, wall_ms=0.0).oldest_unwritten_s == 0.0
 
 
@@ -178,7 +178,7 @@ def test_draining_is_told_whatever_the_sink_does() -> None:
 
 def test_trouble_that_the_source_reports_comes_before_an_unanswered_question() -> None:
     status = status_at()
-    status.unanswered = "no answer"
+    status.lanes[0].unanswered = "no answer"
     assert seen(status).source_message == "no answer"
     status.source_trouble = "brokers away"
     assert seen(status).source_message == "brokers away"

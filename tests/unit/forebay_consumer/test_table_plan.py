@@ -45,7 +45,10 @@ def test_declared_columns_come_in_table_order_with_their_sources() -> None:
         ("body", ColumnSource.KEY, (), False),
         ("extra", ColumnSource.PATH, (), True),
     ]
-    assert wanted_parts(made) == Wanted(keys=True)
+
+
+def test_every_part_of_a_record_is_taken_so_that_a_dead_letter_is_whole() -> None:
+    assert wanted_parts(plan(CATALOG)) == Wanted(keys=True, timestamps=True, headers=True)
 
 
 def test_one_column_without_a_binary_form_makes_the_table_text() -> None:

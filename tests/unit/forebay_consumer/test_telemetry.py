@@ -9,9 +9,19 @@ from collections.abc import Iterator
 from dataclasses import fields, replace
 
 import pytest
-from forebay_api.state import ConsumerState, PartitionReport, PartitionState, Phase, SinkHealth, SinkState, Totals
+from forebay_api.state import (
+    ConsumerState,
+    DeadLetterState,
+    PartitionReport,
+    PartitionState,
+    Phase,
+    SinkHealth,
+    SinkState,
+    Totals,
+)
 from forebay_api.wire import Metric
 from forebay_consumer.logs import configure_logs
+from forebay_consumer.records import Reason
 from forebay_consumer.telemetry import Telemetry
 from prometheus_client.parser import text_string_to_metric_families
 from support.chunks import receipt
@@ -30,6 +40,7 @@ STATE = ConsumerState(
     paused_because=None,
     source_message=None,
     uptime_s=12.0,
+    dead_letters=DeadLetterState(mirrored=21, purged=22, unmirrored=3, oldest_unmirrored_s=7.5, message="no topic"),
 )
 
 
@@ -46,7 +57,11 @@ def test_metrics_agree_with_the_state() -> None:
         Metric.RECORDS: totals.records,
         Metric.ROWS: totals.rows,
         Metric.BYTES: totals.record_bytes,
-        Metric.DEAD_LETTERS: totals.dead_letters,
+        Metric.LETTERS_MIRRORED: 21,
+        Metric.LETTERS_PURGED: 22,
+        Metric.LETTERS_UNMIRRORED: 3,
+        Metric.OLDEST_UNMIRRORED_SECONDS: 7.5,
+        Metric.LETTERS_TROUBLED: 1,
         Metric.TRANSACTIONS: totals.transactions,
         Metric.RETRIES: totals.retries,
         Metric.FENCED: totals.fenced,
@@ -54,6 +69,7 @@ def test_metrics_agree_with_the_state() -> None:
         Metric.REWOUND: totals.rewound_records,
         Metric.OFFSET_GAPS: totals.gap_records,
         Metric.LOST: totals.lost_records,
+        Metric.MADE_ANEW: totals.made_anew,
         Metric.BUSY_FRACTION: 0.25,
         Metric.PARTITIONS: 1,
         Metric.BUFFERED_BYTES: 400,
@@ -61,7 +77,7 @@ def test_metrics_agree_with_the_state() -> None:
         Metric.OLDEST_UNWRITTEN_SECONDS: 1.5,
     }
     assert {name: found[name] for name in expected} == expected
-    assert set(Metric) - set(expected) == {Metric.COMMIT_SECONDS, Metric.TRANSACTION_SECONDS}
+    assert set(Metric) - set(expected) == {Metric.DEAD_LETTERS, Metric.COMMIT_SECONDS, Metric.TRANSACTION_SECONDS}
 
 
 @pytest.mark.parametrize(
@@ -89,6 +105,15 @@ def test_receipts_feed_the_histograms() -> None:
     found = samples_of(telemetry)
     assert found[f"{Metric.TRANSACTION_SECONDS}_count"] == found[f"{Metric.COMMIT_SECONDS}_count"] == 2
     assert found[f"{Metric.TRANSACTION_SECONDS}_sum"] == pytest.approx(0.5)
+
+
+def test_dead_letters_are_counted_by_reason_and_every_reason_is_there_from_the_start() -> None:
+    telemetry = Telemetry(lambda: STATE)
+    telemetry.on_receipt(replace(receipt({0: 3}), reasons={Reason.TOMBSTONE: 2, Reason.WRONG_TYPE: 1}))
+    telemetry.on_receipt(replace(receipt({0: 4}), reasons={Reason.TOMBSTONE: 1}))
+    families = text_string_to_metric_families(telemetry.render().decode())
+    found = {s.labels["reason"]: s.value for f in families for s in f.samples if s.name == Metric.DEAD_LETTERS}
+    assert found == dict.fromkeys(Reason, 0) | {Reason.TOMBSTONE: 3, Reason.WRONG_TYPE: 1}
 
 
 def test_two_live_side_by_side() -> None:

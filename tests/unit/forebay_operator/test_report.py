@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from forebay_api.state import ConsumerState, SinkHealth
+from forebay_api.state import ConsumerState, SinkHealth, Totals
 from forebay_api.v1alpha1 import Pipeline, ScalingMode
 from forebay_operator.decide import decide
 from forebay_operator.model import (
@@ -116,6 +116,14 @@ TRUE, FALSE, UNKNOWN = ConditionStatus.TRUE, ConditionStatus.FALSE, ConditionSta
             TRUE,
             "PartitionsStopped",
             id="data-lost",
+        ),
+        pytest.param(
+            build_pipeline(),
+            seen_with(replace(build_state(), totals=Totals(made_anew=3))),
+            "DataLost",
+            TRUE,
+            "TopicMadeAnew",
+            id="topic-made-anew",
         ),
         pytest.param(build_pipeline(), seen_with(build_state()), "DataLost", FALSE, "NoneStopped", id="nothing-lost"),
         pytest.param(
