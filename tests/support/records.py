@@ -11,7 +11,7 @@ from support.flood import ConsumerProcess, Flood, eventually
 from support.preload import payment
 from support.testbed.servers import create_topic
 
-ANSWER_S = 20.0
+ANSWER_S = 60.0
 
 Headers = Sequence[tuple[str, str | bytes | None]]
 
@@ -65,7 +65,7 @@ def make_anew(kafka: KafkaServer, topic: str, partitions: int) -> None:
     create_topic(kafka.bootstrap, topic, partitions, {})
 
 
-async def written(run: Flood, rows: int, deadline_s: float = 60.0) -> None:
+async def written(run: Flood, rows: int, deadline_s: float = 90.0) -> None:
     """Wait until the table has so many rows."""
     await eventually(lambda: count(run) >= rows, deadline_s, lambda: f"{count(run)} of {rows} rows; {run.tails()}")
     assert count(run) == rows
@@ -99,4 +99,4 @@ async def stopped(run: Flood, consumer: ConsumerProcess, *words: str, partition:
         found = [p.why or "" for p in state.partitions if p.partition == partition] if state else []
         return found[0] if found else ""
 
-    await eventually(lambda: all(word in says() for word in words), 60.0, lambda: f"{says()!r}; {run.tails()}")
+    await eventually(lambda: all(word in says() for word in words), 90.0, lambda: f"{says()!r}; {run.tails()}")
