@@ -14,7 +14,7 @@ from forebay_cli.local.kafka_server import KafkaServer
 from forebay_cli.local.kafka_settings import KafkaOptions
 from support.flood import ConsumerProcess, Flood, eventually
 from support.preload import payment
-from support.records import Headers, count, ids, payments, position, send, written
+from support.records import Headers, count, ids, payments, position, send, transacting, written
 from support.testbed.servers import KafkaFactory, create_topic, unique_name
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -27,13 +27,11 @@ MEMORY_MB = 400
 
 def transact(kafka: KafkaServer, topic: str, first: int, records: int, *, commits: bool) -> None:
     """A transaction of payments."""
-    producer = Producer({"bootstrap.servers": kafka.bootstrap, "transactional.id": unique_name("tx")})
-    producer.init_transactions(30)
-    producer.begin_transaction()
+    producer = transacting(kafka.bootstrap)
     for value in payments(first, records):
         producer.produce(topic, value, partition=0)
-    producer.flush(30)
-    (producer.commit_transaction if commits else producer.abort_transaction)(30)
+    producer.flush(60)
+    (producer.commit_transaction if commits else producer.abort_transaction)(60)
 
 
 async def test_aborted_transactions_leave_no_row_and_their_offsets_are_passed_over(
@@ -53,18 +51,16 @@ async def test_aborted_transactions_leave_no_row_and_their_offsets_are_passed_ov
 
 async def test_records_of_an_open_transaction_wait_for_its_end(flood: Callable[..., Flood]) -> None:
     run = flood(partitions=1)
-    producer = Producer({"bootstrap.servers": run.kafka.bootstrap, "transactional.id": unique_name("tx")})
-    producer.init_transactions(30)
-    producer.begin_transaction()
+    producer = transacting(run.kafka.bootstrap)
     for value in payments(0, 50):
         producer.produce(run.topic, value, partition=0)
-    producer.flush(30)
+    producer.flush(60)
     send(run.kafka, run.topic, payments(50, 50))
     consumer = run.start_consumer()
     await eventually(lambda: consumer.claimed() == 1, 30.0, run.tails)
     await eventually(lambda: (s := consumer.state()) is not None and s.uptime_s > 4, 30.0, run.tails)
     assert count(run) == 0
-    producer.commit_transaction(30)
+    producer.commit_transaction(60)
     await written(run, 100)
     assert ids(run) == list(range(100))
 

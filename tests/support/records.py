@@ -9,9 +9,10 @@ from confluent_kafka.admin import AdminClient
 from forebay_cli.local.kafka_server import KafkaServer
 from support.flood import ConsumerProcess, Flood, eventually
 from support.preload import payment
-from support.testbed.servers import create_topic
+from support.testbed.servers import create_topic, unique_name
 
 ANSWER_S = 60.0
+TRANSACTION_S = 120.0
 
 Headers = Sequence[tuple[str, str | bytes | None]]
 
@@ -49,6 +50,14 @@ def send(
                 producer.poll(0.1)
     assert producer.flush(60) == 0
     assert failed == []
+
+
+def transacting(bootstrap: str) -> Producer:
+    """A producer in a transaction. For the first of all the broker makes its coordinator, which takes a while."""
+    producer = Producer({"bootstrap.servers": bootstrap, "transactional.id": unique_name("tx")})
+    producer.init_transactions(TRANSACTION_S)
+    producer.begin_transaction()
+    return producer
 
 
 def delete_before(kafka: KafkaServer, topic: str, offset: int, *, partition: int = 0) -> None:
