@@ -26,7 +26,7 @@ from forebay_cli.local.kafka_server import KafkaServer
 from forebay_cli.local.server_errors import ServerError
 
 from bench.ha.entry import Entry
-from bench.ha.everything_down import run_everything_down
+from bench.ha.everything_down import SLACK_S, run_everything_down
 from bench.ha.field import CONSUMERS, PARTITIONS, CampaignFailed, Field, open_field, start_kafka
 from bench.ha.plan import NEEDS_NETWORK, Mode, PlannedFault, plan_campaign, plan_short_campaign
 from bench.ha.report import add_everything_down, write_report
@@ -126,7 +126,7 @@ def run_campaign(order: Order, store: Path | None) -> int:
     return 1 if problems or campaign.failures or len(entries) < len(order.faults) else 0
 
 
-def run_down(rate: float, down_s: float, store: Path | None) -> int:
+def run_down(rate: float, down_s: float, store: Path | None, slack_s: float) -> int:
     """Run everything-down and store it beside a campaign; returns the exit code."""
     before = os.getloadavg()[0]
     with start_kafka() as (kafka, folder), open_field(kafka, folder, Mode.ASYNC, consumers=0) as field:
@@ -134,7 +134,7 @@ def run_down(rate: float, down_s: float, store: Path | None) -> int:
     loads = f"{before:.1f} before, {os.getloadavg()[0]:.1f} after"
     facts = {**asdict(entry), "load_average": loads, **describe_environment(PACKAGES, kafka=KAFKA_VERSION)}
     print(add_everything_down(facts, store))
-    problems = entry.find_problems()
+    problems = entry.find_problems(slack_s)
     print(json.dumps(asdict(entry), indent=1), *problems, sep="\n", flush=True)
     return 1 if problems else 0
 
@@ -169,13 +169,14 @@ def main() -> int:
     parser.add_argument("--modes", nargs="*", type=Mode, default=list(Mode), help="do those of the campaign now")
     parser.add_argument("--kinds", nargs="*", help="of a campaign only these, kept nowhere")
     parser.add_argument("--down", type=float, default=300.0, help="seconds without any database")
+    parser.add_argument("--slack", type=float, default=SLACK_S, help="seconds of its drain beyond what is predicted")
     parser.add_argument("--store", type=Path, help="write the JSON there, and no page")
     parser.add_argument("--fresh", action="store_true", help="forget what an earlier run of the campaign did")
     args = parser.parse_args()
     rate = args.rate or (5000.0 if args.scenario == "everything-down" else 2000.0)
     until_s = None if args.minutes is None else time.monotonic() + 60 * args.minutes
     if args.scenario == "everything-down":
-        return run_down(rate, args.down, args.store)
+        return run_down(rate, args.down, args.store, args.slack)
     if args.scenario == "short":
         faults, progress = plan_short_campaign(args.seed), None
     else:

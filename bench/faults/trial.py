@@ -33,8 +33,8 @@ from bench.faults.records import Record, build_records
 from bench.faults.strikes import Struck, strike
 from bench.faults.watch import PositionWatch
 
-FIRST_COMMIT_S = 60.0
-DRAIN_S = 60.0
+FIRST_COMMIT_S = 120.0
+DRAIN_S = 180.0
 """Above every wait of the consumer and of Kafka's client: 30 s of a connection without a sign of life."""
 LOOK_S = 0.05
 SERVER_LINES = 500

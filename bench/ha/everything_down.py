@@ -69,8 +69,8 @@ class DownEntry:
     members_lost: int
     said_away: int
 
-    def find_problems(self) -> list[str]:
-        """Return every way in which a rule was broken."""
+    def find_problems(self, slack_s: float = SLACK_S) -> list[str]:
+        """Return every way in which a rule was broken. slack_s: for the drain, beside its share."""
         wrong = {
             "records lost": self.lost,
             "rows too many": self.duplicated,
@@ -81,7 +81,7 @@ class DownEntry:
         }
         problems = [f"{count} {what}" for what, count in wrong.items() if count]
         is_late = (
-            self.predicted_seconds is None or self.drained_seconds > self.predicted_seconds * (1 + SLACK) + SLACK_S
+            self.predicted_seconds is None or self.drained_seconds > self.predicted_seconds * (1 + SLACK) + slack_s
         )
         if is_late and self.drain_rate_before is not None:
             problems.append(f"drained in {self.drained_seconds} s, predicted {self.predicted_seconds} s")

@@ -14,7 +14,7 @@ from support.flood import CLASSIC, NEW, Flood, eventually
 from support.records import count, ids, payments, position, send, written
 from support.testbed.servers import TopicFactory
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(300)]
 
 STEP = 200
 
@@ -73,7 +73,7 @@ async def test_partitions_added_under_load_are_read_from_their_first_record(
     async with streaming(run, 2) as stream:
         await grown(run)
         admin = AdminClient({"bootstrap.servers": run.kafka.bootstrap})
-        admin.create_partitions([NewPartitions(run.topic, 6)])[run.topic].result(20.0)
+        admin.create_partitions([NewPartitions(run.topic, 6)])[run.topic].result(60.0)
         stream.partitions = 6
         await eventually(lambda: sum(each.claimed() for each in consumers) == 6, 60.0, run.tails)
         await grown(run)
@@ -89,7 +89,7 @@ async def test_a_renamed_group_begins_where_start_from_says_and_leaves_the_old_p
     run.kill(consumer)
     run.group, run.source = "bank.later", {"startFrom": "Latest"}
     consumer = run.start_consumer()
-    await eventually(lambda: position(run) == 50, 30.0, run.tails)
+    await eventually(lambda: position(run) == 50, 60.0, run.tails)
     send(run.kafka, run.topic, payments(50, 50))
     await written(run, 100)
     run.kill(consumer)

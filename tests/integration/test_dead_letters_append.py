@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -178,7 +179,9 @@ async def test_two_replays_at_once_write_each_row_once(rig: SinkRig, monkeypatch
     consumer = await feeder(rig, PIPELINE)
     await consumer.write(*({"id": n, "note": "too long"} for n in range(150)))
     await rig.run(WIDEN)
-    runs = await asyncio.gather(*(replay_fully(rig, PIPELINE) for _ in range(3)))
+    async with AsyncExitStack() as stack:  # connected first: one could be done before another begins
+        admins = [await stack.enter_async_context(letters_of(rig, PIPELINE)) for _ in range(3)]
+        runs = await asyncio.gather(*(admin.replay(Selection(), discard_superseded=False) for admin in admins))
     assert sum(done.written for done, _ in runs) == 150
     assert sum(done.written > 0 for done, _ in runs) > 1, "they did not run at once"
     assert [row[0] for row in await events(rig)] == list(range(150))

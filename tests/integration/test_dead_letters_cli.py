@@ -19,13 +19,18 @@ from support.letters import feeder
 from support.sinks import SinkRig, make_pipeline
 from support.testbed.servers import DatabaseFactory
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(420)]
 
 FOREBAY = (sys.executable, "-m", "forebay_cli", "dead-letters")
 EVENTS = "CREATE TABLE events (id bigint, note varchar(3))"
 WIDEN = "ALTER TABLE events ALTER COLUMN note TYPE text"
 KILLED_LETTERS = 10_000
-DEADLINE_S = 60.0
+DEADLINE_S = 120.0
+SLOW_ROWS = """
+CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.0005); RETURN NEW; END';
+CREATE TRIGGER slow BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION dawdle();
+"""
+"""Else a replay may be over before a look at it has come back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +123,7 @@ async def test_a_replay_that_is_killed_over_and_over_writes_each_row_once(desk: 
     source = f"forebay.dead_letters, generate_series(1, {KILLED_LETTERS}) n"
     await desk.rig.run(
         WIDEN,
+        SLOW_ROWS,
         f"INSERT INTO forebay.dead_letters ({columns}) SELECT {chosen} FROM {source}",
         "DELETE FROM forebay.dead_letters WHERE partition = 0 AND record_offset = 0",
     )
@@ -140,6 +146,7 @@ async def test_a_replay_that_is_killed_over_and_over_writes_each_row_once(desk: 
     assert 0 < left < KILLED_LETTERS
     assert await desk.rig.value("SELECT count(*) FROM events") == KILLED_LETTERS - left
 
+    await desk.rig.run("DROP TRIGGER slow ON events")
     code, text = desk.run("replay", "--all")
 
     assert code == 0, text

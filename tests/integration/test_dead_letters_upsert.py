@@ -175,6 +175,14 @@ async def test_a_row_that_a_trigger_swallows_is_done_as_it_would_be_from_kafka(r
     assert await events(rig) == [(2, LONG, None)]
 
 
+async def waiting(rig: SinkRig) -> None:
+    """Wait until a statement waits for a lock."""
+    waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    async with asyncio.timeout(60), rig.admin() as admin:
+        while not await admin.fetchval(waits):  # noqa: ASYNC110  the server's state has no event
+            await asyncio.sleep(0.02)
+
+
 async def test_a_row_that_is_being_written_meanwhile_is_waited_for_and_left_alone(rig: SinkRig) -> None:
     consumer = await feeder(rig, PLAIN)
     await consumer.write(record(1))
@@ -184,6 +192,7 @@ async def test_a_row_that_is_being_written_meanwhile_is_waited_for_and_left_alon
         await transaction.start()
         await other.execute("INSERT INTO events VALUES (1, 'from the consumer')")
         run = asyncio.create_task(replay(rig, PLAIN))
+        await waiting(rig)
         await asyncio.sleep(0.8)  # longer than REPLAY_LOCK_TIMEOUT: it has given way at least once
         assert not run.done()
         await transaction.commit()
@@ -201,7 +210,7 @@ async def test_a_replay_gives_way_to_a_consumer_and_says_so_in_the_end(
     async with rig.admin() as other, other.transaction():
         await other.execute("INSERT INTO events VALUES (1, 'from the consumer')")
         with pytest.raises(SinkUnavailable, match=r"LockTimeout.*run it again"):
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await replay(rig, PLAIN)
     assert len(await remaining(rig)) == 1
 

@@ -45,9 +45,9 @@ def test_twelve_faults_of_every_interrupting_kind_lose_and_repeat_nothing(tmp_pa
 
 @pytest.mark.timeout(RUN_S + 30)
 def test_all_servers_down_loses_nothing_and_no_consumer_leaves_its_group(tmp_path: Path) -> None:
-    stored = run_campaign(
-        "faults_ha", "--scenario", "everything-down", "--down", "25", "--rate", "1000", store=tmp_path / "down.json"
-    )
+    words = ["--scenario", "everything-down", "--down", "25", "--rate", "1000"]
+    # The prediction is from what the consumers drained before, and the machine may have become busier since.
+    stored = run_campaign("faults_ha", *words, "--slack", "120", store=tmp_path / "down.json")
 
     down = stored["everything_down"]
     assert down["backlog_records"] > 20 * 1000

@@ -207,6 +207,7 @@ async def test_switchover_under_load_leaves_the_members_of_the_group_alone(
 ) -> None:
     run = start(kafka_config=PATIENT)
     await load(run, seed=10)
+    await eventually(lambda: total(run, "records") > 0, MOMENT_S, run.tails)
     before = [len(process.log()) for process in run.processes]
     fault = await asyncio.to_thread(rig.faults.switchover)
     await assert_exactly_once(rig, run, fault, records=RECORDS)

@@ -12,13 +12,14 @@ from contextlib import suppress
 from dataclasses import replace
 
 import pytest
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from forebay_api.v1alpha1 import Pipeline, SecretRef
 from forebay_cli.local.kafka_server import KafkaServer
 from forebay_operator.errors import LagUnavailable
 from forebay_operator.kafka_lag import KafkaLag
 from forebay_operator.model import GroupState, LagSample
 from support.pipeline_builders import build_pipeline
+from support.records import transacting
 from support.testbed.servers import KafkaFactory, TopicFactory, create_topic
 
 pytestmark = pytest.mark.integration
@@ -130,9 +131,7 @@ async def test_members_that_left_leave_an_empty_group(kafka: KafkaServer, topic:
 async def test_open_transaction_ends_the_log_where_it_begins(kafka: KafkaServer, topic: TopicFactory) -> None:
     pipeline = build_pipeline(topic=topic(1), brokers=kafka.bootstrap)
     name = pipeline.spec.source.topic
-    producer = Producer({"bootstrap.servers": kafka.bootstrap, "transactional.id": f"tx-{name}"})
-    producer.init_transactions(DEADLINE_S)
-    producer.begin_transaction()
+    producer = transacting(kafka.bootstrap)
     producer.produce(name, value=b"{}", partition=0)
     assert producer.flush(DEADLINE_S) == 0
 

@@ -8,7 +8,7 @@ import pytest
 from support.flood import Flood, eventually
 from support.records import count, delete_before, ids, payments, position, send, stopped, written
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(300)]
 
 SKIP = {"onPositionLost": "SkipToEarliest"}
 
@@ -68,4 +68,4 @@ async def test_a_position_ahead_of_the_log_always_stops_and_goes_on_when_it_is_p
     run.start_consumer()
     await written(run, 150)
     assert ids(run) == list(range(150))
-    await eventually(lambda: position(run) == 150, 10.0, run.tails)
+    await eventually(lambda: position(run) == 150, 60.0, run.tails)

@@ -298,7 +298,7 @@ async def test_a_name_with_quotes_is_only_a_name(rig: SinkRig) -> None:
 
 async def test_a_column_is_added_while_another_consumer_writes(rig: SinkRig) -> None:
     sink, claims = await rig.claimed(pipeline=typed(*EVENTS))
-    done = asyncio.Event()
+    begun, done = asyncio.Event(), asyncio.Event()
 
     async def write_on() -> int:
         offset = 0
@@ -307,11 +307,12 @@ async def test_a_column_is_added_while_another_consumer_writes(rig: SinkRig) -> 
             batch = rows_batch(held, rows_chunk([(offset, "x")], first=offset))
             await sink.write(batch)
             offset += 1
+            begun.set()
             held = {0: replace(held[0], next_offset=offset)}
         return offset
 
     writing = asyncio.create_task(write_on())
-    await asyncio.sleep(0.2)
+    await asyncio.wait({writing, asyncio.create_task(begun.wait())}, return_when=asyncio.FIRST_COMPLETED)
     await rig.sink(typed(*EVENTS, ("added", "int"))).connect()
     done.set()
     written = await asyncio.gather(writing, return_exceptions=True)

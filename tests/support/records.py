@@ -9,9 +9,10 @@ from confluent_kafka.admin import AdminClient
 from forebay_cli.local.kafka_server import KafkaServer
 from support.flood import ConsumerProcess, Flood, eventually
 from support.preload import payment
-from support.testbed.servers import create_topic
+from support.testbed.servers import create_topic, unique_name
 
-ANSWER_S = 20.0
+ANSWER_S = 60.0
+TRANSACTION_S = 120.0
 
 Headers = Sequence[tuple[str, str | bytes | None]]
 
@@ -51,6 +52,14 @@ def send(
     assert failed == []
 
 
+def transacting(bootstrap: str) -> Producer:
+    """A producer in a transaction. For the first of all the broker makes its coordinator, which takes a while."""
+    producer = Producer({"bootstrap.servers": bootstrap, "transactional.id": unique_name("tx")})
+    producer.init_transactions(TRANSACTION_S)
+    producer.begin_transaction()
+    return producer
+
+
 def delete_before(kafka: KafkaServer, topic: str, offset: int, *, partition: int = 0) -> None:
     """Retention."""
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
@@ -65,7 +74,7 @@ def make_anew(kafka: KafkaServer, topic: str, partitions: int) -> None:
     create_topic(kafka.bootstrap, topic, partitions, {})
 
 
-async def written(run: Flood, rows: int, deadline_s: float = 60.0) -> None:
+async def written(run: Flood, rows: int, deadline_s: float = 90.0) -> None:
     """Wait until the table has so many rows."""
     await eventually(lambda: count(run) >= rows, deadline_s, lambda: f"{count(run)} of {rows} rows; {run.tails()}")
     assert count(run) == rows
@@ -99,4 +108,4 @@ async def stopped(run: Flood, consumer: ConsumerProcess, *words: str, partition:
         found = [p.why or "" for p in state.partitions if p.partition == partition] if state else []
         return found[0] if found else ""
 
-    await eventually(lambda: all(word in says() for word in words), 60.0, lambda: f"{says()!r}; {run.tails()}")
+    await eventually(lambda: all(word in says() for word in words), 90.0, lambda: f"{says()!r}; {run.tails()}")
