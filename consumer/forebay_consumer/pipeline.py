@@ -167,6 +167,7 @@ class Pipeline:
                 keys=any(each.keys for each in wanted),
                 timestamps=any(each.timestamps for each in wanted),
                 headers=any(each.headers for each in wanted),
+                plan=self._wanted[number].plan,
             )
         )
 

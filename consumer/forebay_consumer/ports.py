@@ -69,11 +69,15 @@ class Beginning:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """Which parts of a record to take besides the value, its partition and its offset."""
+    """Which parts of a record to take besides the value, its partition and its offset.
+
+    plan: compiled; a source that can makes rows of the records as they come (RawChunk.rows).
+    """
 
     keys: bool = False
     timestamps: bool = False
     headers: bool = False
+    plan: bytes | None = None
 
 
 class Source(Protocol):

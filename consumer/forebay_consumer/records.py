@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from uuid import UUID
 
+from forebay_consumer.native import PackedRows
+
 Header = tuple[str, bytes | None]
 
 
@@ -25,6 +27,7 @@ class RawChunk:
     values: None is a tombstone. keys, timestamps_ms, headers: None where they were not asked for (ports.Wanted).
     first_timestamp_ms: Kafka timestamp of the first record, milliseconds since 1970, None if it has none.
     size_bytes: what values, and keys and headers if kept, take, for the buffer's budget; at least one a record.
+    rows: what was made of them on the way in, for a decoder of the same plan.
     """
 
     partition: int
@@ -36,6 +39,7 @@ class RawChunk:
     headers: Sequence[Sequence[Header]] | None = None
     first_timestamp_ms: int | None = None
     size_bytes: int = 0
+    rows: PackedRows | None = None
 
 
 class Reason(StrEnum):

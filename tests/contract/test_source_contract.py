@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
-from forebay_api.v1alpha1 import StartFrom
+from forebay_api.v1alpha1 import ColumnSource, StartFrom
 from forebay_cli.local.kafka_server import KafkaServer
+from forebay_consumer.decode import build_decoder, wanted_parts
+from forebay_consumer.decode.reference import ReferenceDecoder
 from forebay_consumer.errors import SourceUnavailable
 from forebay_consumer.kafka_source import worker
+from forebay_consumer.native.library import LIBRARY
 from forebay_consumer.ports import Source, Wanted
 from forebay_consumer.records import Claim
+from support.decoding import column, from_path, from_source, plan, sink
 from support.source_reader import SourceReader, make_receipt
 from support.source_worlds import FakeWorld, KafkaWorld, World, WorldFactory
 
@@ -39,6 +44,7 @@ async def world(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
         else:
             broker: KafkaServer = request.getfixturevalue("kafka")
             made.append(KafkaWorld(broker.bootstrap, partitions, exists=exists))
+            made[-1].makes_rows = request.param == "kafka" and LIBRARY.exists()
         return made[-1]
 
     yield make
@@ -231,6 +237,35 @@ async def test_wanted_parts_of_records_come_along(world: WorldFactory) -> None:
     assert list(full.headers[0]) == [("h", b"1")]
     assert list(full.timestamps_ms or ()) == [full.first_timestamp_ms]
     assert full.first_timestamp_ms is not None
+
+
+async def test_a_decoder_makes_the_same_of_records_whether_rows_were_made_on_the_way_in_or_not(
+    world: WorldFactory,
+) -> None:
+    catalog = [column("id", "int8"), column("name", "text"), *(column(n, "int8") for n in ("part", "at"))]
+    catalog.append(column("seen", "timestamptz"))
+    places = [from_source("part", ColumnSource.PARTITION), from_source("at", ColumnSource.OFFSET)]
+    spec = sink(from_path("id"), from_path("name"), *places, from_source("seen", ColumnSource.TIMESTAMP))
+    table_plan, other_plan = plan(catalog, spec), plan(catalog[:1])
+    values = [b'{"id":%d,"name":"n"}' % number for number in range(300)]
+    values[7], values[8], values[9] = b"{", b'{"id":"x"}', b'{"id":1e1,"name":"\\u00e9"}'
+    topic = world(2)
+    reader = await join(topic, {0, 1})
+    reader.source.set_wanted(wanted_parts(table_plan))
+    await topic.produce(0, *values)
+    await topic.produce(1, *values)
+    await reader.begin(1, p0=0, p1=0)
+    await reader.until(lambda: len(reader.offsets(0, 1)) == len(reader.offsets(1, 1)) == len(values))
+    decoder, other = build_decoder(table_plan), build_decoder(other_plan)
+    for chunk in (*reader.chunks[0], *reader.chunks[1]):
+        plain = replace(chunk, rows=None)
+        assert replace(other.decode(chunk), source=plain) == ReferenceDecoder(other_plan).decode(plain)
+        had_rows = chunk.rows is not None and chunk.rows.address is not None
+        assert had_rows == topic.makes_rows
+        expected = ReferenceDecoder(table_plan).decode(plain)
+        assert replace(decoder.decode(chunk), source=plain) == expected
+        assert chunk.rows is None or chunk.rows.address is None, "they were not used"
+        assert replace(decoder.decode(chunk), source=plain) == expected, "once more, without them"
 
 
 async def test_cancelling_next_event_loses_nothing(world: WorldFactory) -> None:

@@ -19,7 +19,9 @@ ANSWER_S = 60.0
 
 
 class World(Protocol):
-    """One topic and one group, and members of it."""
+    """One topic and one group, and members of it. makes_rows: members do it on the way in (RawChunk.rows)."""
+
+    makes_rows: bool
 
     def make_source(self, *, buffer_bytes: int = 2**20) -> Source:
         """A member that has not started."""
@@ -51,6 +53,7 @@ class FakeWorld:
 
     def __init__(self, partitions: int, *, exists: bool = True) -> None:
         self.kafka = FakeKafka(partitions, exists=exists)
+        self.makes_rows = False
 
     def make_source(self, *, buffer_bytes: int = 2**20) -> Source:
         """As World.make_source."""
@@ -84,6 +87,7 @@ class KafkaWorld:
     """A topic and a group of a real broker."""
 
     def __init__(self, bootstrap: str, partitions: int, *, exists: bool = True) -> None:
+        self.makes_rows = False
         self.spec = SourceSpec(bootstrap_servers=bootstrap, topic=unique_name("source"), group=unique_name("group"))
         self._partitions = partitions
         self.admin = AdminClient({"bootstrap.servers": bootstrap})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from forebay_consumer.decode.native import NativeDecoder, build_native_decoder
+from forebay_consumer.decode.native import NativeDecoder, build_native_decoder, compile_plan
 from forebay_consumer.decode.reference import ReferenceDecoder
 from forebay_consumer.plan import TablePlan
 from forebay_consumer.ports import Wanted
@@ -16,7 +16,7 @@ def build_decoder(plan: TablePlan) -> NativeDecoder | ReferenceDecoder:
     return build_native_decoder(plan) or ReferenceDecoder(plan)
 
 
-def wanted_parts(_plan: TablePlan) -> Wanted:
+def wanted_parts(plan: TablePlan) -> Wanted:
     """Everything, whatever the plan uses now: any record may become a dead letter, which keeps it whole, so that it
     can be replayed by a plan that uses more of it."""
-    return Wanted(keys=True, timestamps=True, headers=True)
+    return Wanted(keys=True, timestamps=True, headers=True, plan=compile_plan(plan))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import struct
-import weakref
 from array import array
 from collections.abc import Sequence
 from itertools import accumulate
@@ -20,7 +19,16 @@ from forebay_consumer.decode.fields import FieldNode, build_field_tree
 from forebay_consumer.decode.numbers import Numeric
 from forebay_consumer.decode.reference import ReferenceDecoder
 from forebay_consumer.decode.rows import merge_groups
-from forebay_consumer.native import NO_TIMESTAMP, GroupView, PackedBytes, PackedTimestamps, View, load_library
+from forebay_consumer.native import (
+    NO_TIMESTAMP,
+    Encoder,
+    GroupView,
+    PackedBytes,
+    PackedTimestamps,
+    View,
+    load_library,
+    make_encoder,
+)
 from forebay_consumer.plan import CopyFormat, PlannedColumn, TablePlan
 from forebay_consumer.records import EncodedChunk, RawChunk, RowGroup
 
@@ -60,11 +68,11 @@ _EPOCHS = {
 def build_native_decoder(plan: TablePlan) -> NativeDecoder | None:
     """None where there is no library, or it cannot serve the plan."""
     library = load_library()
-    compiled = _compile_plan(plan)
+    compiled = compile_plan(plan)
     if library is None or compiled is None:
         return None
-    encoder = library.forebay_encoder_new(compiled, len(compiled))
-    return None if encoder is None else NativeDecoder(plan, library, encoder)
+    encoder = make_encoder(library, compiled)
+    return None if encoder is None else NativeDecoder(plan, encoder)
 
 
 class NativeDecoder:
@@ -72,49 +80,55 @@ class NativeDecoder:
 
     decoder_name = "native"
 
-    def __init__(self, plan: TablePlan, library: ctypes.CDLL, encoder: int) -> None:
-        self._library = library
-        self._encoder = ctypes.c_void_p(encoder)
+    def __init__(self, plan: TablePlan, encoder: Encoder) -> None:
+        self._encoder = encoder
+        self._library = encoder.library
         self._reference = ReferenceDecoder(plan)
         self._wants_timestamps = any(planned.source is ColumnSource.TIMESTAMP for planned in plan.columns)
         self._wants_offsets = any(planned.source is ColumnSource.OFFSET for planned in plan.columns)
-        weakref.finalize(self, library.forebay_encoder_free, self._encoder)
 
     def decode(self, chunk: RawChunk) -> EncodedChunk:
         """Encode every record or name it dead."""
-        if not self._encode(chunk):
+        made = self._take_made(chunk) or self._encode(chunk)
+        if made is None:
             return self._reference.decode(chunk)
-        groups = self._read_groups()
-        unhandled = self._read_unhandled()
+        groups, unhandled = made
         rows, dead = self._reference.decode_records(chunk, unhandled)
         if rows or len(groups) > 1:
             groups = merge_groups(groups, rows)
         return EncodedChunk(source=chunk, groups=groups, dead=tuple(dead))
 
-    def _encode(self, chunk: RawChunk) -> bool:
-        """Run the library over the chunk; its result stays inside it until the next call."""
+    def _take_made(self, chunk: RawChunk) -> tuple[tuple[RowGroup, ...], array[int]] | None:
+        """The rows that were made on the way in, if they were made by the same plan."""
+        ready = chunk.rows
+        if ready is None or ready.address is None or ready.plan != self._encoder.plan:
+            return None
+        made = self._read(ready.address)
+        ready.free()
+        return made
+
+    def _encode(self, chunk: RawChunk) -> tuple[tuple[RowGroup, ...], array[int]] | None:
+        """Run the library over the chunk. None when it handles nothing of it."""
         count = len(chunk.values)
         data, size, ends = _join(chunk.values)
         offsets = array("q", chunk.offsets).tobytes() if self._wants_offsets else None
         timestamps = _pack_timestamps(chunk.timestamps_ms) if self._wants_timestamps else None
         result: int = self._library.forebay_encode(
-            self._encoder, data, size, ends, count, chunk.partition, offsets, timestamps
+            self._encoder.handle, data, size, ends, count, chunk.partition, offsets, timestamps
         )
-        return result == 0
+        return self._read(self._library.forebay_encoded(self._encoder.handle)) if result == 0 else None
 
-    def _read_groups(self) -> tuple[RowGroup, ...]:
+    def _read(self, encoded: int) -> tuple[tuple[RowGroup, ...], array[int]]:
+        """Groups, and the indexes of records that were not handled, of what the library has there."""
         view = GroupView()
         groups = []
-        for index in range(self._library.forebay_group_count(self._encoder)):
-            self._library.forebay_group(self._encoder, index, ctypes.byref(view))
+        for index in range(self._library.forebay_group_count(encoded)):
+            self._library.forebay_group(encoded, index, ctypes.byref(view))
             if view.row_ends.length:
                 groups.append(_read_group(view))
-        return tuple(groups)
-
-    def _read_unhandled(self) -> array[int]:
-        view = View()
-        self._library.forebay_unhandled(self._encoder, ctypes.byref(view))
-        return view.copy_words()
+        unhandled = View()
+        self._library.forebay_unhandled(encoded, ctypes.byref(unhandled))
+        return tuple(groups), unhandled.copy_words()
 
 
 def _read_group(view: GroupView) -> RowGroup:
@@ -145,7 +159,7 @@ def _pack_timestamps(timestamps_ms: Sequence[int | None] | None) -> bytes | None
     return array("q", [NO_TIMESTAMP if ms is None else ms for ms in timestamps_ms]).tobytes()
 
 
-def _compile_plan(plan: TablePlan) -> bytes | None:
+def compile_plan(plan: TablePlan) -> bytes | None:
     """The plan as plan.rs reads it; None if the library cannot serve it."""
     marker = plan.delete_when
     if plan.copy_format is not CopyFormat.BINARY or len(plan.columns) > MAX_COLUMNS:

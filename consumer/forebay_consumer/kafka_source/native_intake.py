@@ -17,14 +17,17 @@ from forebay_consumer.kafka_source.chunks import LEAST_RECORD_BYTES, Failure, sp
 from forebay_consumer.native import (
     NO_TIMESTAMP,
     Client,
+    Encoder,
     FailureView,
     PackedBytes,
     PackedHeaders,
+    PackedRows,
     PackedTimestamps,
     PollView,
     Run,
     RunView,
     load_library,
+    make_encoder,
 )
 from forebay_consumer.ports import Wanted
 from forebay_consumer.records import RawChunk
@@ -78,6 +81,8 @@ class NativeIntake:
         self._client = Client.of(librdkafka)
         self._handle = ctypes.c_void_p(read_handle(consumer))
         self._queue = ctypes.c_void_p(librdkafka.rd_kafka_queue_new(self._handle))
+        self._plan: bytes | None = None
+        self._encoder: Encoder | None = None
 
     def attach(self, partition: int) -> None:
         """Turn the partition's queue into ours. librdkafka forgets it each time it stops fetching the partition."""
@@ -88,6 +93,7 @@ class NativeIntake:
 
     def poll(self, records: int, wait_s: float, linger_s: float, wanted: Wanted) -> NativePolled:
         """See Intake. The wait ends with a record only: callbacks run after it, so it must be short."""
+        encoder = self._encoder_for(wanted.plan)
         view = PollView()
         refused = self._library.forebay_poll(
             ctypes.byref(self._client),
@@ -96,6 +102,7 @@ class NativeIntake:
             round(1000 * linger_s),
             records,
             wanted.keys | wanted.timestamps << 1 | wanted.headers << 2,
+            None if encoder is None else encoder.handle,
             ctypes.byref(view),
         )
         if refused:  # records may be lost with it: a new client reads them again
@@ -110,6 +117,12 @@ class NativeIntake:
         """Give the queue back: librdkafka would wait for it."""
         self._rdkafka.rd_kafka_queue_destroy(self._queue)
         self._queue = ctypes.c_void_p()
+
+    def _encoder_for(self, plan: bytes | None) -> Encoder | None:
+        if plan != self._plan:
+            self._plan = plan
+            self._encoder = None if plan is None else make_encoder(self._library, plan)
+        return self._encoder
 
     def _take_runs(self, poll: PollView) -> list[Run]:
         runs = []
@@ -151,6 +164,7 @@ def _chunk(run: Run, claim_id: int, wanted: Wanted) -> RawChunk:
         headers=headers,
         first_timestamp_ms=None if view.first_timestamp == NO_TIMESTAMP else view.first_timestamp,
         size_bytes=max(size_bytes, LEAST_RECORD_BYTES * view.offsets.length),
+        rows=None if view.encoded is None or wanted.plan is None else PackedRows(run, wanted.plan),
     )
 
 

@@ -4,6 +4,7 @@ Optional: without a compiler at build time there is none. ctypes releases the in
 Why this way: docs/decisions/0004-native-encoder.md and 0010.
 """
 
+from forebay_consumer.native.encoder import Encoder, make_encoder
 from forebay_consumer.native.library import (
     Client,
     FailureView,
@@ -15,15 +16,17 @@ from forebay_consumer.native.library import (
     View,
     load_library,
 )
-from forebay_consumer.native.packed import NO_TIMESTAMP, PackedBytes, PackedHeaders, PackedTimestamps, Run
+from forebay_consumer.native.packed import NO_TIMESTAMP, PackedBytes, PackedHeaders, PackedRows, PackedTimestamps, Run
 
 __all__ = [
     "NO_TIMESTAMP",
     "Client",
+    "Encoder",
     "FailureView",
     "GroupView",
     "PackedBytes",
     "PackedHeaders",
+    "PackedRows",
     "PackedTimestamps",
     "PollView",
     "Run",
@@ -32,4 +35,5 @@ __all__ = [
     "StreamView",
     "View",
     "load_library",
+    "make_encoder",
 ]

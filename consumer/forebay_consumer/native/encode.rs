@@ -19,6 +19,56 @@ pub struct Chunk<'a> {
 /// A timestamp that the record does not have.
 pub const NO_TIMESTAMP: i64 = i64::MIN;
 
+/// Where a record comes from, for the columns that are filled with it. timestamp: or NO_TIMESTAMP.
+pub struct Place {
+    pub partition: i64,
+    pub offset: Option<i64>,
+    pub timestamp: i64,
+}
+
+/// What became of the records of one chunk.
+#[derive(Default)]
+pub struct Encoded {
+    pub groups: Vec<Group>,
+    /// Indexes of the records that were not handled, ascending.
+    pub unhandled: Vec<u64>,
+    /// Room that the first group is made with.
+    expected: (usize, usize),
+}
+
+impl Encoded {
+    /// Room for so many records of so many bytes in all is made when the first row comes.
+    pub fn expecting(records: usize, bytes: usize) -> Encoded {
+        Encoded { expected: (records, bytes), ..Encoded::default() }
+    }
+
+    fn clear(&mut self) {
+        for group in &mut self.groups {
+            group.payload.clear();
+            group.row_ends.clear();
+            group.record_index.clear();
+        }
+        self.unhandled.clear();
+    }
+
+    fn choose_group(&mut self, omitted: u128) -> &mut Group {
+        let at = match self.groups.iter().position(|group| group.omitted == omitted) {
+            Some(at) => at,
+            None => {
+                let (records, bytes) = std::mem::take(&mut self.expected);
+                self.groups.push(Group {
+                    omitted,
+                    payload: Vec::with_capacity(bytes),
+                    row_ends: Vec::with_capacity(records),
+                    record_index: Vec::with_capacity(records),
+                });
+                self.groups.len() - 1
+            }
+        };
+        &mut self.groups[at]
+    }
+}
+
 /// Rows that leave out the same columns.
 pub struct Group {
     pub omitted: u128,
@@ -47,8 +97,8 @@ pub struct Encoder {
     columns: Vec<Column>,
     delete_marks: Vec<Vec<u8>>,
     finder: Finder,
-    pub groups: Vec<Group>,
-    pub unhandled: Vec<u64>,
+    /// Of the chunk that was encoded last.
+    pub encoded: Encoded,
 }
 
 impl Encoder {
@@ -59,33 +109,34 @@ impl Encoder {
         let refuses_unknown = plan.refuses_unknown;
         let finder = Finder { nodes: plan.nodes, guesses, seen, record: 0, slots, refuses_unknown };
         let delete_marks = plan.delete_marks;
-        Encoder { columns: plan.columns, delete_marks, finder, groups: Vec::new(), unhandled: Vec::new() }
+        Encoder { columns: plan.columns, delete_marks, finder, encoded: Encoded::default() }
     }
 
-    pub fn clear(&mut self) {
-        for group in &mut self.groups {
-            group.payload.clear();
-            group.row_ends.clear();
-            group.record_index.clear();
-        }
-        self.unhandled.clear();
-    }
-
+    /// Encode a whole chunk; the result is in `encoded`.
     pub fn encode(&mut self, chunk: &Chunk) {
-        self.clear();
+        let mut encoded = std::mem::take(&mut self.encoded);
+        encoded.clear();
         let mut start = 0usize;
         for (index, &end) in chunk.ends.iter().enumerate() {
             let end = end as usize;
             let record = chunk.data.get(start..end).unwrap_or(&[]);
             start = end;
-            if record.is_empty() || self.encode_record(record, chunk, index).is_none() {
-                self.unhandled.push(index as u64);
-            }
+            let offset = chunk.offsets.and_then(|all| all.get(index).copied());
+            let timestamp = chunk.timestamps.and_then(|all| all.get(index).copied()).unwrap_or(NO_TIMESTAMP);
+            self.add(record, &Place { partition: chunk.partition, offset, timestamp }, index as u64, &mut encoded);
+        }
+        self.encoded = encoded;
+    }
+
+    /// Encode one record, or note that it is not handled. index: its own in the chunk, above all before.
+    pub fn add(&mut self, record: &[u8], place: &Place, index: u64, out: &mut Encoded) {
+        if self.encode_record(record, place, index, out).is_none() {
+            out.unhandled.push(index);
         }
     }
 
-    fn encode_record(&mut self, record: &[u8], chunk: &Chunk, index: usize) -> Option<()> {
-        if record.len() > u32::MAX as usize {
+    fn encode_record(&mut self, record: &[u8], place: &Place, index: u64, out: &mut Encoded) -> Option<()> {
+        if record.is_empty() || record.len() > u32::MAX as usize {
             return None;
         }
         std::str::from_utf8(record).ok()?;
@@ -93,12 +144,12 @@ impl Encoder {
         if !self.delete_marks.is_empty() && self.may_delete(record) {
             return None;
         }
-        let omitted = self.find_omitted(chunk, index)?;
+        let omitted = self.find_omitted(place)?;
         let count = self.columns.len() - omitted.count_ones() as usize;
         if count == 0 {
             return None;
         }
-        let group = choose_group(&mut self.groups, omitted);
+        let group = out.choose_group(omitted);
         let start = group.payload.len();
         group.payload.reserve(record.len() + 16 * count + 2);
         group.payload.extend_from_slice(&(count as i16).to_be_bytes());
@@ -107,13 +158,13 @@ impl Encoder {
                 continue;
             }
             let slot = self.finder.slots[position];
-            if write_column(column, record, slot, chunk, index, &mut group.payload).is_none() {
+            if write_column(column, record, slot, place, &mut group.payload).is_none() {
                 group.payload.truncate(start);
                 return None;
             }
         }
         group.row_ends.push(group.payload.len() as u64);
-        group.record_index.push(index as u64);
+        group.record_index.push(index);
         Some(())
     }
 
@@ -128,12 +179,12 @@ impl Encoder {
     }
 
     /// The columns left to their defaults; None if a column lacks a value that it must have.
-    fn find_omitted(&self, chunk: &Chunk, index: usize) -> Option<u128> {
+    fn find_omitted(&self, place: &Place) -> Option<u128> {
         let mut omitted = 0u128;
         for (position, column) in self.columns.iter().enumerate() {
             let is_missing = match column.source {
                 Source::Path => self.finder.slots[position].token == Token::Missing,
-                Source::Timestamp => read_timestamp(chunk, index) == NO_TIMESTAMP,
+                Source::Timestamp => place.timestamp == NO_TIMESTAMP,
                 Source::Partition | Source::Offset => false,
             };
             if !is_missing {
@@ -147,22 +198,6 @@ impl Encoder {
         }
         Some(omitted)
     }
-}
-
-fn read_timestamp(chunk: &Chunk, index: usize) -> i64 {
-    chunk.timestamps.and_then(|all| all.get(index).copied()).unwrap_or(NO_TIMESTAMP)
-}
-
-fn choose_group(groups: &mut Vec<Group>, omitted: u128) -> &mut Group {
-    let at = match groups.iter().position(|group| group.omitted == omitted) {
-        Some(at) => at,
-        None => {
-            let (row_ends, record_index) = (Vec::new(), Vec::new());
-            groups.push(Group { omitted, payload: Vec::new(), row_ends, record_index });
-            groups.len() - 1
-        }
-    };
-    &mut groups[at]
 }
 
 impl Finder {
@@ -262,19 +297,12 @@ impl Finder {
 }
 
 /// Length word and value of one column that is not omitted.
-fn write_column(
-    column: &Column,
-    record: &[u8],
-    slot: Span,
-    chunk: &Chunk,
-    index: usize,
-    out: &mut Vec<u8>,
-) -> Option<()> {
+fn write_column(column: &Column, record: &[u8], slot: Span, place: &Place, out: &mut Vec<u8>) -> Option<()> {
     let number = match column.source {
         Source::Path => return write_value(column, record, slot, out),
-        Source::Partition => chunk.partition,
-        Source::Offset => *chunk.offsets?.get(index)?,
-        Source::Timestamp => match read_timestamp(chunk, index) {
+        Source::Partition => place.partition,
+        Source::Offset => place.offset?,
+        Source::Timestamp => match place.timestamp {
             NO_TIMESTAMP => return write_null(column, out),
             timestamp => timestamp,
         },

@@ -3,8 +3,10 @@
 //! librdkafka's functions come in as addresses from the library that the process has loaded already: nothing is linked.
 //! A record is copied once and given back at once, so nothing of librdkafka's stays alive behind a record that waits.
 
+use crate::encode::{Encoded, Encoder, Place, NO_TIMESTAMP};
 use std::collections::HashMap;
 use std::ffi::{c_char, c_int, c_void};
+use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::ptr;
 use std::slice;
 
@@ -38,9 +40,6 @@ pub struct Wanted {
     pub timestamps: bool,
     pub headers: bool,
 }
-
-/// A timestamp that the record does not have, as in encode.rs.
-const NO_TIMESTAMP: i64 = i64::MIN;
 
 /// Stands for the length of a value that is absent.
 const ABSENT: u32 = u32::MAX;
@@ -86,6 +85,8 @@ pub struct Run {
     /// Of each record: for each header u32 length of the name, name, u32 length of the value (ABSENT: none), value.
     pub headers: Packed,
     pub header_count: u64,
+    /// Its rows, if they were asked for.
+    pub encoded: Option<Encoded>,
 }
 
 /// What came instead of a record.
@@ -127,7 +128,8 @@ impl Drop for Loan<'_> {
 
 /// Take what has arrived: wait `wait_ms` for the first record and `linger_ms` for more, `most` in all.
 ///
-/// None: librdkafka refused. Failures are those that librdkafka puts in the place of a record.
+/// None: librdkafka refused. Failures are those that librdkafka puts in the place of a record. encoder: rows are made of
+/// the records at once, while they are in the processor's cache.
 ///
 /// # Safety
 /// `client` holds librdkafka's functions and `queue` is a live queue of it that no other thread reads.
@@ -138,6 +140,7 @@ pub unsafe fn poll(
     linger_ms: i32,
     most: usize,
     wanted: &Wanted,
+    mut encoder: Option<&mut Encoder>,
 ) -> Option<Poll> {
     let mut loan = Loan { client, messages: Vec::with_capacity(most.max(1)) };
     // SAFETY: promised by the caller; the second call fills what the first left.
@@ -178,6 +181,9 @@ pub unsafe fn poll(
         if wanted.headers {
             run.headers.reserve(share.records, 0);
         }
+        if encoder.is_some() {
+            run.encoded = Some(Encoded::expecting(share.records, share.value_bytes));
+        }
     }
     let mut last = (i32::MIN, 0);
     for &message in &loan.messages {
@@ -191,6 +197,9 @@ pub unsafe fn poll(
         }
         if let Some(run) = &mut poll.runs[last.1] {
             take_record(client, message, wanted, run);
+            if let Some(encoder) = encoder.as_deref_mut() {
+                encode_last(client, message, encoder, run);
+            }
         }
     }
     Some(poll)
@@ -234,6 +243,25 @@ fn take_record(client: &Client, message: &Message, wanted: &Wanted, run: &mut Ru
     if wanted.headers {
         run.header_count += pack_headers(client, message, &mut run.headers.data);
         run.headers.end_item();
+    }
+}
+
+/// Make a row of the record that was taken last.
+fn encode_last(client: &Client, message: &Message, encoder: &mut Encoder, run: &mut Run) {
+    let encoded = match &mut run.encoded {
+        Some(encoded) => encoded,
+        None => return,
+    };
+    let start = run.values.ends.iter().rev().nth(1).map_or(0, |&end| end as usize);
+    let record = &run.values.data[start..];
+    let timestamp = match run.timestamps.last() {
+        Some(&timestamp) => timestamp,
+        None => read_timestamp(client, message),
+    };
+    let place = Place { partition: message.partition as i64, offset: Some(message.offset), timestamp };
+    let index = run.offsets.len() as u64 - 1;
+    if catch_unwind(AssertUnwindSafe(|| encoder.add(record, &place, index, encoded))).is_err() {
+        run.encoded = None; // a bug must not become a row, nor cost one
     }
 }
 

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-INTERFACE = 3
+INTERFACE = 4
 """Must equal INTERFACE in library.rs: a library left over from another build is not used."""
 
 LIBRARY = Path(__file__).with_name("_forebay.so")
@@ -47,7 +47,7 @@ class View(ctypes.Structure):
 
 
 class GroupView(ctypes.Structure):
-    """Rows that leave out the same columns; valid until the encoder is used again."""
+    """Rows that leave out the same columns; valid until what they are of is freed or used again."""
 
     _fields_ = (
         ("mask_low", ctypes.c_uint64),
@@ -87,6 +87,7 @@ class RunView(ctypes.Structure):
         ("values", PackedView),
         ("keys", PackedView),
         ("headers", PackedView),
+        ("encoded", ctypes.c_void_p),
     )
 
     run: int
@@ -98,6 +99,7 @@ class RunView(ctypes.Structure):
     values: PackedView
     keys: PackedView
     headers: PackedView
+    encoded: int | None
 
 
 class FailureView(ctypes.Structure):
@@ -182,6 +184,7 @@ def _declare(library: ctypes.CDLL) -> None:
         "forebay_encoder_new": ([text, size], pointer),
         "forebay_encoder_free": ([pointer], None),
         "forebay_encode": ([pointer, pointer, size, pointer, size, ctypes.c_int64, pointer, pointer], ctypes.c_int32),
+        "forebay_encoded": ([pointer], pointer),
         "forebay_group_count": ([pointer], size),
         "forebay_group": ([pointer, size, ctypes.POINTER(GroupView)], ctypes.c_int32),
         "forebay_unhandled": ([pointer, ctypes.POINTER(View)], None),
@@ -193,6 +196,7 @@ def _declare(library: ctypes.CDLL) -> None:
                 ctypes.c_int32,
                 size,
                 ctypes.c_uint32,
+                pointer,
                 ctypes.POINTER(PollView),
             ],
             ctypes.c_int32,
@@ -200,6 +204,7 @@ def _declare(library: ctypes.CDLL) -> None:
         "forebay_poll_free": ([pointer], None),
         "forebay_poll_take": ([pointer, size, ctypes.POINTER(RunView)], ctypes.c_int32),
         "forebay_poll_failure": ([pointer, size, ctypes.POINTER(FailureView)], ctypes.c_int32),
+        "forebay_run_free_encoded": ([pointer], None),
         "forebay_run_free": ([pointer], None),
         "forebay_reduce": ([ctypes.POINTER(SourceView), size, text, size, size], pointer),
         "forebay_reduced": ([pointer, size, ctypes.POINTER(StreamView)], ctypes.c_int32),

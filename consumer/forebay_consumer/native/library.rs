@@ -17,14 +17,14 @@ mod reduce;
 mod reduce_boundary;
 mod scan;
 
-use encode::{Chunk, Encoder};
+use encode::{Chunk, Encoded, Encoder};
 use fetch::{Client, Packed, Poll, Run, Wanted};
 use std::ffi::c_void;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::slice;
 
 /// Changes whenever the functions, the plan's bytes or their meaning change; library.py refuses any other.
-const INTERFACE: u32 = 3;
+const INTERFACE: u32 = 4;
 
 #[no_mangle]
 pub extern "C" fn forebay_interface() -> u32 {
@@ -110,7 +110,7 @@ pub unsafe extern "C" fn forebay_encode(
     match catch_unwind(AssertUnwindSafe(|| encoder.encode(&chunk))) {
         Ok(()) => 0,
         Err(_) => {
-            encoder.clear(); // a bug must not become a row: the reference takes the whole chunk
+            encoder.encoded = Encoded::default(); // a bug must not become a row: the reference takes the whole chunk
             1
         }
     }
@@ -124,22 +124,32 @@ unsafe fn optional_slice<'a>(items: *const i64, count: usize) -> Option<&'a [i64
     Some(unsafe { slice::from_raw_parts(items, count) })
 }
 
+/// What the encoder made of its last chunk; valid until it is used again or freed.
+///
 /// # Safety
 /// `encoder` comes from `forebay_encoder_new`.
 #[no_mangle]
-pub unsafe extern "C" fn forebay_group_count(encoder: *const Encoder) -> usize {
+pub unsafe extern "C" fn forebay_encoded(encoder: *const Encoder) -> *const Encoded {
     // SAFETY: promised by the caller.
-    unsafe { &*encoder }.groups.len()
+    &unsafe { &*encoder }.encoded
+}
+
+/// # Safety
+/// `encoded` comes from `forebay_encoded` or a RunView.
+#[no_mangle]
+pub unsafe extern "C" fn forebay_group_count(encoded: *const Encoded) -> usize {
+    // SAFETY: promised by the caller.
+    unsafe { &*encoded }.groups.len()
 }
 
 /// Describe one group; returns 0, or 1 if there is no such group.
 ///
 /// # Safety
-/// `encoder` comes from `forebay_encoder_new`, `view` may be written to.
+/// `encoded` comes from `forebay_encoded` or a RunView, `view` may be written to.
 #[no_mangle]
-pub unsafe extern "C" fn forebay_group(encoder: *const Encoder, index: usize, view: *mut GroupView) -> i32 {
+pub unsafe extern "C" fn forebay_group(encoded: *const Encoded, index: usize, view: *mut GroupView) -> i32 {
     // SAFETY: promised by the caller.
-    let group = match unsafe { &*encoder }.groups.get(index) {
+    let group = match unsafe { &*encoded }.groups.get(index) {
         Some(group) => group,
         None => return 1,
     };
@@ -158,11 +168,11 @@ pub unsafe extern "C" fn forebay_group(encoder: *const Encoder, index: usize, vi
 /// Indexes of the records that were not handled, ascending.
 ///
 /// # Safety
-/// `encoder` comes from `forebay_encoder_new`, `view` may be written to.
+/// `encoded` comes from `forebay_encoded` or a RunView, `view` may be written to.
 #[no_mangle]
-pub unsafe extern "C" fn forebay_unhandled(encoder: *const Encoder, view: *mut View) {
+pub unsafe extern "C" fn forebay_unhandled(encoded: *const Encoded, view: *mut View) {
     // SAFETY: promised by the caller.
-    unsafe { view.write(View::of(&(*encoder).unhandled)) };
+    unsafe { view.write(View::of(&(*encoded).unhandled)) };
 }
 
 /// Byte strings as `fetch::Packed` has them.
@@ -191,6 +201,8 @@ pub struct RunView {
     values: PackedView,
     keys: PackedView,
     headers: PackedView,
+    /// Null if no encoder was given, or it failed. Valid until it or `run` is freed.
+    encoded: *const Encoded,
 }
 
 /// An error that came in the place of a record.
@@ -216,7 +228,8 @@ const WANTS_HEADERS: u32 = 4;
 /// See fetch::poll. Returns 0 and the result, which must be freed; or 1 when librdkafka refused.
 ///
 /// # Safety
-/// As for fetch::poll; `view` may be written to.
+/// As for fetch::poll; `view` may be written to; `encoder` is null or comes from `forebay_encoder_new`, and no other
+/// thread uses it now.
 #[no_mangle]
 pub unsafe extern "C" fn forebay_poll(
     client: *const Client,
@@ -225,6 +238,7 @@ pub unsafe extern "C" fn forebay_poll(
     linger_ms: i32,
     most: usize,
     wanted: u32,
+    encoder: *mut Encoder,
     view: *mut PollView,
 ) -> i32 {
     let wanted = Wanted {
@@ -233,8 +247,9 @@ pub unsafe extern "C" fn forebay_poll(
         headers: wanted & WANTS_HEADERS != 0,
     };
     // SAFETY: promised by the caller.
-    let polled =
-        catch_unwind(AssertUnwindSafe(|| unsafe { fetch::poll(&*client, queue, wait_ms, linger_ms, most, &wanted) }));
+    let polled = catch_unwind(AssertUnwindSafe(|| unsafe {
+        fetch::poll(&*client, queue, wait_ms, linger_ms, most, &wanted, encoder.as_mut())
+    }));
     match polled {
         Ok(Some(poll)) => {
             let (runs, failures) = (poll.runs.len(), poll.failures.len());
@@ -277,11 +292,22 @@ pub unsafe extern "C" fn forebay_poll_take(poll: *mut Poll, index: usize, view: 
         values: PackedView::of(&run.values),
         keys: PackedView::of(&run.keys),
         headers: PackedView::of(&run.headers),
+        encoded: run.encoded.as_ref().map_or(std::ptr::null(), |encoded| encoded),
         run: Box::into_raw(run),
     };
     // SAFETY: promised by the caller.
     unsafe { view.write(described) };
     0
+}
+
+/// Free the rows of a run, of which nothing is used afterwards; its records stay.
+///
+/// # Safety
+/// `run` comes from `forebay_poll_take`.
+#[no_mangle]
+pub unsafe extern "C" fn forebay_run_free_encoded(run: *mut Run) {
+    // SAFETY: promised by the caller.
+    unsafe { (*run).encoded = None };
 }
 
 /// # Safety
