@@ -24,10 +24,11 @@ PIECE_BYTES = 256 * 1024
 class Block:
     """Encoded rows, and the record that each comes from: sources[chunks[row]] at the index records[row].
 
-    payload, row_ends: as RowGroup has them. chunks: None where all rows are of sources[0].
+    payload, row_ends: as RowGroup has them; sources keep alive what payload may look at.
+    chunks: None where all rows are of sources[0].
     """
 
-    payload: bytes | bytearray
+    payload: bytes | bytearray | memoryview
     row_ends: array[int]
     records: array[int]
     sources: tuple[RawChunk, ...]
@@ -200,7 +201,7 @@ def _candidates(stream: CopyStream, needle: bytes) -> Iterator[tuple[int, list[b
     """Rows whose bytes contain the needle, each with its fields: a search in C finds the few worth taking apart."""
     before = 0
     for span in stream.spans:
-        payload, ends = span.block.payload, span.block.row_ends
+        payload, ends = bytes(span.block.payload), span.block.row_ends
         at = payload.find(needle, ends[span.first - 1] if span.first else 0)
         while at >= 0:
             place = bisect_right(ends, at) if needle else span.first

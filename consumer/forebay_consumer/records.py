@@ -85,13 +85,14 @@ class RowGroup:
 
     is_delete: the rows of these keys are to be deleted (mode Upsert); they hold the key columns only.
     omitted: indexes into TablePlan.columns, ascending; empty for nearly all rows.
-    payload: the rows' bytes in COPY format (binary tuples or text lines), without header and trailer.
+    payload: the rows' bytes in COPY format (binary tuples or text lines), without header and trailer. A memoryview
+    looks at memory that lives as long as the chunk.
     row_ends: end of each row in payload, ascending; len(row_ends) is the number of rows.
     record_index: for each row the index of its record in the chunk, ascending.
     """
 
     omitted: tuple[int, ...]
-    payload: bytes | bytearray
+    payload: bytes | bytearray | memoryview
     row_ends: array[int]  # typecode "Q"
     record_index: array[int]  # typecode "Q"
     is_delete: bool = False

@@ -260,12 +260,8 @@ async def test_a_decoder_makes_the_same_of_records_whether_rows_were_made_on_the
     for chunk in (*reader.chunks[0], *reader.chunks[1]):
         plain = replace(chunk, rows=None)
         assert replace(other.decode(chunk), source=plain) == ReferenceDecoder(other_plan).decode(plain)
-        had_rows = chunk.rows is not None and chunk.rows.address is not None
-        assert had_rows == topic.makes_rows
-        expected = ReferenceDecoder(table_plan).decode(plain)
-        assert replace(decoder.decode(chunk), source=plain) == expected
-        assert chunk.rows is None or chunk.rows.address is None, "they were not used"
-        assert replace(decoder.decode(chunk), source=plain) == expected, "once more, without them"
+        assert (chunk.rows is not None) == topic.makes_rows
+        assert replace(decoder.decode(chunk), source=plain) == ReferenceDecoder(table_plan).decode(plain)
 
 
 async def test_cancelling_next_event_loses_nothing(world: WorldFactory) -> None:

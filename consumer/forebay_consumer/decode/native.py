@@ -101,11 +101,9 @@ class NativeDecoder:
     def _take_made(self, chunk: RawChunk) -> tuple[tuple[RowGroup, ...], array[int]] | None:
         """The rows that were made on the way in, if they were made by the same plan."""
         ready = chunk.rows
-        if ready is None or ready.address is None or ready.plan != self._encoder.plan:
+        if ready is None or ready.plan != self._encoder.plan:
             return None
-        made = self._read(ready.address)
-        ready.free()
-        return made
+        return self._read(ready.address, kept=True)
 
     def _encode(self, chunk: RawChunk) -> tuple[tuple[RowGroup, ...], array[int]] | None:
         """Run the library over the chunk. None when it handles nothing of it."""
@@ -118,24 +116,27 @@ class NativeDecoder:
         )
         return self._read(self._library.forebay_encoded(self._encoder.handle)) if result == 0 else None
 
-    def _read(self, encoded: int) -> tuple[tuple[RowGroup, ...], array[int]]:
-        """Groups, and the indexes of records that were not handled, of what the library has there."""
+    def _read(self, encoded: int, *, kept: bool = False) -> tuple[tuple[RowGroup, ...], array[int]]:
+        """Groups, and the indexes of records that were not handled, of what the library has there.
+
+        kept: the rows stay where they are as long as their chunk lives, and need not be copied.
+        """
         view = GroupView()
         groups = []
         for index in range(self._library.forebay_group_count(encoded)):
             self._library.forebay_group(encoded, index, ctypes.byref(view))
             if view.row_ends.length:
-                groups.append(_read_group(view))
+                groups.append(_read_group(view, kept))
         unhandled = View()
         self._library.forebay_unhandled(encoded, ctypes.byref(unhandled))
         return tuple(groups), unhandled.copy_words()
 
 
-def _read_group(view: GroupView) -> RowGroup:
+def _read_group(view: GroupView, kept: bool) -> RowGroup:
     mask = view.mask_high << 64 | view.mask_low
     return RowGroup(
         omitted=tuple(column for column in range(mask.bit_length()) if mask >> column & 1),
-        payload=view.payload.copy(),
+        payload=view.payload.look("B") if kept else view.payload.copy(),
         row_ends=view.row_ends.copy_words(),
         record_index=view.record_index.copy_words(),
     )

@@ -164,7 +164,7 @@ def _chunk(run: Run, claim_id: int, wanted: Wanted) -> RawChunk:
         headers=headers,
         first_timestamp_ms=None if view.first_timestamp == NO_TIMESTAMP else view.first_timestamp,
         size_bytes=max(size_bytes, LEAST_RECORD_BYTES * view.offsets.length),
-        rows=None if view.encoded is None or wanted.plan is None else PackedRows(run, wanted.plan),
+        rows=None if view.encoded is None or wanted.plan is None else PackedRows(run, view.encoded, wanted.plan),
     )
 
 

@@ -130,9 +130,9 @@ pub fn uuid(text: &[u8]) -> Option<[u8; 16]> {
     Some(bytes)
 }
 
+#[inline(always)]
 fn two(text: &[u8], at: usize) -> Option<i64> {
-    let pair = text.get(at..at + 2)?;
-    let (tens, ones) = (pair[0].wrapping_sub(b'0'), pair[1].wrapping_sub(b'0'));
+    let (tens, ones) = (text.get(at)?.wrapping_sub(b'0'), text.get(at + 1)?.wrapping_sub(b'0'));
     if tens > 9 || ones > 9 {
         return None;
     }
@@ -141,7 +141,8 @@ fn two(text: &[u8], at: usize) -> Option<i64> {
 
 /// YYYY-MM-DD -> days since 2000-01-01.
 pub fn date(text: &[u8]) -> Option<i32> {
-    if text.len() != 10 || text[4] != b'-' || text[7] != b'-' {
+    let text: &[u8; 10] = text.try_into().ok()?;
+    if text[4] != b'-' || text[7] != b'-' {
         return None;
     }
     let year = two(text, 0)? * 100 + two(text, 2)?;

@@ -77,9 +77,9 @@ pub struct Group {
     pub record_index: Vec<u64>,
 }
 
-/// What the key at one place of an object was last time (with its quotes), and the field it meant.
+/// What stood before the value at one place of an object last time (comma, key, colon, space), and the field it meant.
 struct Guess {
-    quoted: Vec<u8>,
+    text: Vec<u8>,
     field: Option<usize>,
 }
 
@@ -219,18 +219,16 @@ impl Finder {
 
     fn object(&mut self, cursor: &mut Cursor, node: usize) -> Option<()> {
         cursor.expect(b'{')?;
-        cursor.skip_space();
-        if cursor.peek() == b'}' {
-            cursor.at += 1;
-            return Some(());
-        }
         let mut place = 0;
         loop {
-            let field = self.key(cursor, node, place)?;
+            let field = match self.guess(cursor, node, place) {
+                Some(field) => field,
+                None => match self.key(cursor, node, place)? {
+                    Some(field) => field,
+                    None => return Some(()),
+                },
+            };
             place += 1;
-            cursor.skip_space();
-            cursor.expect(b':')?;
-            cursor.skip_space();
             match field {
                 Some(field) => self.known_field(cursor, node, field)?,
                 None if self.refuses_unknown => return None,
@@ -238,17 +236,19 @@ impl Finder {
                     cursor.value()?;
                 }
             }
-            cursor.skip_space();
-            match cursor.peek() {
-                b',' => cursor.at += 1,
-                b'}' => {
-                    cursor.at += 1;
-                    return Some(());
-                }
-                _ => return None,
-            }
-            cursor.skip_space();
         }
+    }
+
+    /// Pass what stands before the value, without a look at it, if it is what stood there in the record before: records
+    /// of a topic mostly have the same keys in the same order.
+    #[inline(always)]
+    fn guess(&self, cursor: &mut Cursor, node: usize, place: usize) -> Option<Option<usize>> {
+        let guess = self.guesses[node].get(place)?;
+        if !begins_with(&cursor.bytes[cursor.at..], &guess.text) {
+            return None;
+        }
+        cursor.at += guess.text.len();
+        Some(guess.field)
     }
 
     fn known_field(&mut self, cursor: &mut Cursor, node: usize, field: usize) -> Option<()> {
@@ -272,28 +272,60 @@ impl Finder {
         }
     }
 
-    /// Pass a key and say which field it means, at best without a search or even a scan: records of a topic mostly have
-    /// the same keys in the same order.
-    #[inline]
-    fn key(&mut self, cursor: &mut Cursor, node: usize, place: usize) -> Option<Option<usize>> {
+    /// Pass what stands before the value, and say which field that means; or the end of the object: Some(None).
+    fn key(&mut self, cursor: &mut Cursor, node: usize, place: usize) -> Option<Option<Option<usize>>> {
         let start = cursor.at;
-        if let Some(guess) = self.guesses[node].get(place) {
-            if cursor.bytes[start..].starts_with(&guess.quoted) {
-                cursor.at += guess.quoted.len();
-                return Some(guess.field);
-            }
+        cursor.skip_space();
+        if cursor.peek() == b'}' {
+            cursor.at += 1;
+            return Some(None);
+        }
+        if place > 0 {
+            cursor.expect(b',')?;
+            cursor.skip_space();
         }
         let key = cursor.plain_string()?;
         let field = self.nodes[node].fields.iter().position(|field| field.key == key);
-        let guess = Guess { quoted: cursor.bytes[start..cursor.at].to_vec(), field };
+        cursor.skip_space();
+        cursor.expect(b':')?;
+        cursor.skip_space();
+        let guess = Guess { text: cursor.bytes[start..cursor.at].to_vec(), field };
         let guesses = &mut self.guesses[node];
         if place < guesses.len() {
             guesses[place] = guess;
         } else if place < MAX_GUESSES {
             guesses.push(guess);
         }
-        Some(field)
+        Some(Some(field))
     }
+}
+
+/// As starts_with, without a call for what is as short as a key.
+#[inline(always)]
+fn begins_with(bytes: &[u8], text: &[u8]) -> bool {
+    let size = text.len();
+    if bytes.len() < size {
+        return false;
+    }
+    let bytes = &bytes[..size];
+    if size < 8 || size > 32 {
+        return bytes == text;
+    }
+    let mut at = 0;
+    while at + 8 < size {
+        if word(bytes, at) != word(text, at) {
+            return false;
+        }
+        at += 8;
+    }
+    word(bytes, size - 8) == word(text, size - 8)
+}
+
+#[inline(always)]
+fn word(bytes: &[u8], at: usize) -> u64 {
+    let mut eight = [0; 8];
+    eight.copy_from_slice(&bytes[at..at + 8]);
+    u64::from_ne_bytes(eight)
 }
 
 /// Length word and value of one column that is not omitted.
@@ -340,7 +372,7 @@ fn write_value(column: &Column, record: &[u8], slot: Span, out: &mut Vec<u8>) ->
 
 fn write_number(column: &Column, kind: Kind, text: &[u8], out: &mut Vec<u8>) -> Option<()> {
     match kind {
-        Kind::Int8 => put(&convert::integer(text)?.to_be_bytes(), out),
+        Kind::Int8 => put_eight(convert::integer(text)?.to_be_bytes(), out),
         Kind::Int4 => {
             let value = convert::integer(text)?;
             if value as i32 as i64 != value {
@@ -355,10 +387,10 @@ fn write_number(column: &Column, kind: Kind, text: &[u8], out: &mut Vec<u8>) -> 
             }
             put(&(value as i16).to_be_bytes(), out)
         }
-        Kind::Float8 => put(&convert::float8(text)?.to_be_bytes(), out),
+        Kind::Float8 => put_eight(convert::float8(text)?.to_be_bytes(), out),
         Kind::Float4 => put(&convert::float4(text)?.to_be_bytes(), out),
         Kind::Numeric => write_numeric(column, text, out),
-        Kind::Moment if column.epoch != Epoch::None => put(&convert::epoch_moment(text, column.epoch)?.to_be_bytes(), out),
+        Kind::Moment if column.epoch != Epoch::None => put_eight(convert::epoch_moment(text, column.epoch)?.to_be_bytes(), out),
         Kind::Date if column.epoch != Epoch::None => put(&convert::epoch_date(text, column.epoch)?.to_be_bytes(), out),
         _ => None,
     }
@@ -375,8 +407,8 @@ fn write_string(column: &Column, text: &[u8], slot: Span, out: &mut Vec<u8>) -> 
         _ if slot.has_escape => None,
         Kind::Uuid => put(&convert::uuid(text)?, out),
         Kind::Date => put(&convert::date(text)?.to_be_bytes(), out),
-        Kind::Time => put(&convert::time(text)?.to_be_bytes(), out),
-        Kind::Moment => put(&convert::moment(text)?.to_be_bytes(), out),
+        Kind::Time => put_eight(convert::time(text)?.to_be_bytes(), out),
+        Kind::Moment => put_eight(convert::moment(text)?.to_be_bytes(), out),
         Kind::Numeric => write_numeric(column, text, out),
         _ => None,
     }
@@ -414,6 +446,14 @@ fn write_json(prefix: &[u8], record: &[u8], slot: Span, token: Token, out: &mut 
 fn put(data: &[u8], out: &mut Vec<u8>) -> Option<()> {
     out.extend_from_slice(&(data.len() as i32).to_be_bytes());
     out.extend_from_slice(data);
+    Some(())
+}
+
+#[inline(always)]
+fn put_eight(data: [u8; 8], out: &mut Vec<u8>) -> Option<()> {
+    let mut field = [0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0];
+    field[4..].copy_from_slice(&data);
+    out.extend_from_slice(&field);
     Some(())
 }
 

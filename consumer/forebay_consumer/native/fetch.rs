@@ -153,6 +153,7 @@ pub unsafe fn poll(
     let mut poll = Poll::default();
     let mut places: HashMap<i32, usize> = HashMap::new();
     let mut shares: Vec<Share> = Vec::new();
+    let mut last = (i32::MIN, 0); // records of a partition come together: no search for each
     for &message in &loan.messages {
         // SAFETY: librdkafka's message lives until it is given back.
         let message = unsafe { &*message };
@@ -160,14 +161,18 @@ pub unsafe fn poll(
             poll.failures.push(read_failure(message));
             continue;
         }
-        let place = *places.entry(message.partition).or_insert_with(|| {
-            poll.runs.push(Some(Box::new(Run { partition: message.partition, ..Run::default() })));
-            shares.push(Share::default());
-            shares.len() - 1
-        });
-        shares[place].records += 1;
-        shares[place].value_bytes += message.length;
-        shares[place].key_bytes += message.key_length;
+        if last.0 != message.partition {
+            let place = *places.entry(message.partition).or_insert_with(|| {
+                poll.runs.push(Some(Box::new(Run { partition: message.partition, ..Run::default() })));
+                shares.push(Share::default());
+                shares.len() - 1
+            });
+            last = (message.partition, place);
+        }
+        let share = &mut shares[last.1];
+        share.records += 1;
+        share.value_bytes += message.length;
+        share.key_bytes += message.key_length;
     }
     for (run, share) in poll.runs.iter_mut().flatten().zip(&shares) {
         run.offsets.reserve_exact(share.records);
@@ -185,7 +190,7 @@ pub unsafe fn poll(
             run.encoded = Some(Encoded::expecting(share.records, share.value_bytes));
         }
     }
-    let mut last = (i32::MIN, 0);
+    last = (i32::MIN, 0);
     for &message in &loan.messages {
         // SAFETY: as above.
         let message = unsafe { &*message };

@@ -204,7 +204,6 @@ def _declare(library: ctypes.CDLL) -> None:
         "forebay_poll_free": ([pointer], None),
         "forebay_poll_take": ([pointer, size, ctypes.POINTER(RunView)], ctypes.c_int32),
         "forebay_poll_failure": ([pointer, size, ctypes.POINTER(FailureView)], ctypes.c_int32),
-        "forebay_run_free_encoded": ([pointer], None),
         "forebay_run_free": ([pointer], None),
         "forebay_reduce": ([ctypes.POINTER(SourceView), size, text, size, size], pointer),
         "forebay_reduced": ([pointer, size, ctypes.POINTER(StreamView)], ctypes.c_int32),

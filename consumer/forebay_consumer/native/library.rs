@@ -201,7 +201,7 @@ pub struct RunView {
     values: PackedView,
     keys: PackedView,
     headers: PackedView,
-    /// Null if no encoder was given, or it failed. Valid until it or `run` is freed.
+    /// Null if no encoder was given, or it failed.
     encoded: *const Encoded,
 }
 
@@ -298,16 +298,6 @@ pub unsafe extern "C" fn forebay_poll_take(poll: *mut Poll, index: usize, view: 
     // SAFETY: promised by the caller.
     unsafe { view.write(described) };
     0
-}
-
-/// Free the rows of a run, of which nothing is used afterwards; its records stay.
-///
-/// # Safety
-/// `run` comes from `forebay_poll_take`.
-#[no_mangle]
-pub unsafe extern "C" fn forebay_run_free_encoded(run: *mut Run) {
-    // SAFETY: promised by the caller.
-    unsafe { (*run).encoded = None };
 }
 
 /// # Safety

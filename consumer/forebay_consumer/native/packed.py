@@ -22,34 +22,24 @@ class Run:
 
     def __init__(self, library: ctypes.CDLL, view: RunView) -> None:
         self._free = library.forebay_run_free
-        self._free_rows = library.forebay_run_free_encoded
         self.view = view
-
-    def free_rows(self) -> None:
-        """Free what was made of the records."""
-        self._free_rows(self.view.run)
 
     def __del__(self) -> None:
         self._free(self.view.run)
 
 
 class PackedRows:
-    """Rows that were made of a run's records while they were fetched. plan: the compiled plan that they were made by.
+    """Rows that were made of a run's records while they were fetched, by a compiled plan.
 
-    address: where the library has them; None once they were freed.
+    address: where the library has them, as long as this lives.
     """
 
     __slots__ = ("_run", "address", "plan")
 
-    def __init__(self, run: Run, plan: bytes) -> None:
+    def __init__(self, run: Run, address: int, plan: bytes) -> None:
         self._run = run
+        self.address = address
         self.plan = plan
-        self.address = run.view.encoded
-
-    def free(self) -> None:
-        """They are not needed any more; the records stay."""
-        self.address = None
-        self._run.free_rows()
 
 
 class PackedBytes(Sequence[bytes | None]):
