@@ -27,7 +27,7 @@ demo-ha: $(READY) ## The same into three Patroni members behind HAProxy, one of 
 test: $(READY) system ## All tests, those on a cluster last. ARGS="tests/unit -k parse" for some
 	$(if $(ARGS),,PYTHONPATH=tests $(BIN)/python -m support.programs helm etcd kube-apiserver) # before any deadline
 	$(if $(ARGS),$(BIN)/pytest $(ARGS),$(BIN)/pytest tests/unit tests/contract -n 2 --dist loadfile)
-	$(if $(ARGS),,$(BIN)/pytest tests/integration --durations=15)
+	$(if $(ARGS),,$(BIN)/pytest tests/integration -n 2 --dist loadfile --durations=15)
 	$(if $(ARGS),,$(MAKE) e2e)
 
 e2e: $(READY) system ## The product on a Kubernetes cluster by kind, made and removed. KIND_IMAGE, KIND_CONFIG: which one
