@@ -93,16 +93,22 @@ class ClusterDatabase:
         return names[0] if len(names) == 1 else None
 
     def is_healthy(self) -> bool:
-        """One leader, all others streaming on its timeline, a synchronous one among them if so configured."""
+        """One leader, all others streaming on its timeline, and a synchronous one among them if so configured.
+
+        Which the leader of today has named: Patroni lets nobody take over who was named by one before.
+        """
         members = self.read_members()
+        leaders = [m.name for m in members if m.role == "leader"]
         others = [m for m in members if m.role != "leader"]
-        return (
+        is_whole = (
             len(members) == self.members
-            and len(others) == self.members - 1
+            and len(leaders) == 1
             and all(m.state == "streaming" for m in others)
             and len({m.timeline for m in members}) == 1
-            and (not self.synchronous or any(m.role == "sync_standby" for m in others))
         )
+        if not is_whole or not self.synchronous:
+            return is_whole
+        return any(m.role == "sync_standby" for m in others) and self._read_record("sync").get("leader") == leaders[0]
 
     def is_writable(self) -> bool:
         """The Service of the primary leads to one that takes writes."""
@@ -130,7 +136,7 @@ class ClusterDatabase:
     def wait_healthy(self, deadline_s: float) -> None:
         """Wait until the cluster is whole; every fault begins with this, so that faults do not overlap by accident."""
         done = wait_until(lambda: self.is_healthy() and self.is_writable(), deadline_s, 0.2)
-        assert done, f"not healthy after {deadline_s:.0f} s: {self.read_members()}"
+        assert done, f"not healthy after {deadline_s:.0f} s: {self.describe()}"
 
     def kill_leader(self, how: Kill) -> str:
         """End the primary and return its pod's name; does not wait for what follows."""
@@ -164,8 +170,25 @@ class ClusterDatabase:
             found.append(name)
             return True
 
-        assert wait_until(look, deadline_s, 0.1), f"nobody took over from {than}: {self.read_members()}"
+        assert wait_until(look, deadline_s, 0.1), f"nobody took over from {than}: {self.describe()}"
         return found[0]
+
+    def describe(self) -> str:
+        """What is known of the cluster, for a failed wait: members, Patroni's records, the ends of all logs."""
+        told = [str(self.read_members()), f"leader {self._read_record('leader')}", f"sync {self._read_record('sync')}"]
+        for number in range(self.members):
+            pod = f"{CLUSTER_NAME}-{number}"
+            with suppress(ClusterCommandFailed):
+                told.append(f"--- {pod}\n" + self._kubectl("logs", pod, "--container=postgres", "--tail=40"))
+        return "\n".join(told)
+
+    def _read_record(self, name: str) -> dict[str, str]:
+        """One of the objects in which Patroni keeps its state; empty if there is none."""
+        try:
+            answer = self._kubectl("get", "configmap", f"{CLUSTER_NAME}-{name}", "--output=json")
+        except ClusterCommandFailed:
+            return {}
+        return dict(json.loads(answer)["metadata"].get("annotations", {}))
 
     def is_drained(self, ledger: Path, *, group: str, topic: str) -> bool:
         """The stored positions are at the ledger's ends; also false while there is no primary or no schema yet."""
