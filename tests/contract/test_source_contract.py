@@ -262,6 +262,13 @@ async def test_a_decoder_makes_the_same_of_records_whether_rows_were_made_on_the
         assert replace(other.decode(chunk), source=plain) == ReferenceDecoder(other_plan).decode(plain)
         assert (chunk.rows is not None) == topic.makes_rows
         assert replace(decoder.decode(chunk), source=plain) == ReferenceDecoder(table_plan).decode(plain)
+    reader.source.set_wanted(wanted_parts(other_plan))
+    before = len(reader.chunks[0])
+    await reader.begin(2, p0=0)
+    await reader.until(lambda: sum(len(chunk.values) for chunk in reader.chunks[0][before:]) == len(values))
+    for chunk in reader.chunks[0][before:]:
+        plain = replace(chunk, rows=None)
+        assert replace(other.decode(chunk), source=plain) == ReferenceDecoder(other_plan).decode(plain)
 
 
 async def test_cancelling_next_event_loses_nothing(world: WorldFactory) -> None:
