@@ -6,10 +6,11 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from multiprocessing import get_context
 
 import pytest
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -26,6 +27,8 @@ pytestmark = pytest.mark.integration
 
 DEADLINE_S = 60.0
 ASKING_S = 3.0
+
+Work = Callable[[list[Pipeline]], Coroutine[None, None, None]]
 
 
 def join(pipeline: Pipeline, protocol: str) -> Consumer:
@@ -185,10 +188,11 @@ async def test_silent_broker_of_consumers_that_sign_in_asks_for_credentials_of_t
     assert "kafkaClients" in caught.value.message
 
 
-async def test_forgotten_pipeline_lets_its_threads_go_and_can_be_read_again(
-    kafka: KafkaServer, topic: TopicFactory
-) -> None:
-    pipelines = [build_pipeline(topic=topic(2), brokers=kafka.bootstrap) for _ in range(4)]
+def test_forgotten_pipeline_lets_its_threads_go_and_can_be_read_again(kafka: KafkaServer, topic: TopicFactory) -> None:
+    run_alone(read_and_forget, kafka.bootstrap, [topic(2) for _ in range(4)])
+
+
+async def read_and_forget(pipelines: list[Pipeline]) -> None:
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))  # else a number that chance decides
     earlier = list_threads()
     reader = KafkaLag()
@@ -206,9 +210,12 @@ async def test_forgotten_pipeline_lets_its_threads_go_and_can_be_read_again(
     assert (await read_until_complete(reader, replace(pipelines[0], name="p0"))).is_complete
 
 
-async def test_forgetting_a_pipeline_without_a_broker_returns_at_once_and_ends() -> None:
-    reader = KafkaLag(timeout_s=0.5)
-    pipeline = build_pipeline(brokers="127.0.0.1:1")
+def test_forgetting_a_pipeline_without_a_broker_returns_at_once_and_ends() -> None:
+    run_alone(ask_and_forget, "127.0.0.1:1", ["payments"])
+
+
+async def ask_and_forget(pipelines: list[Pipeline]) -> None:
+    reader, pipeline = KafkaLag(timeout_s=0.5), pipelines[0]
     earlier = list_threads()
     consumer = reader._consumer(pipeline.key, reader._config(pipeline), "g")
     asking = asyncio.create_task(asyncio.to_thread(ask, consumer))
@@ -223,6 +230,21 @@ async def test_forgetting_a_pipeline_without_a_broker_returns_at_once_and_ends()
     await wait_for_threads(1, earlier)  # that of to_thread stays
 
 
+def run_alone(work: Work, brokers: str, topics: list[str]) -> None:
+    """In a process of its own: clients that other tests left behind begin and end threads whenever they like."""
+    process = get_context("spawn").Process(target=_run, args=(work, brokers, topics))
+    process.start()
+    process.join(2 * DEADLINE_S)
+    is_late = process.is_alive()
+    process.kill()
+    process.join()
+    assert (is_late, process.exitcode) == (False, 0), "its standard error says why"
+
+
+def _run(work: Work, brokers: str, topics: list[str]) -> None:
+    asyncio.run(work([build_pipeline(topic=topic, brokers=brokers) for topic in topics]))
+
+
 def ask(consumer: Consumer) -> None:
     """Wait for an answer that cannot come."""
     with suppress(KafkaException):
@@ -230,7 +252,7 @@ def ask(consumer: Consumer) -> None:
 
 
 def list_threads() -> set[str]:
-    """Of this process, librdkafka's included. Those of clients that other tests left behind may still be ending."""
+    """Of this process, librdkafka's included."""
     return set(os.listdir("/proc/self/task"))
 
 
