@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import time
-from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import replace
-from multiprocessing import get_context
 
 import pytest
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 from forebay_api.v1alpha1 import Pipeline, SecretRef
 from forebay_cli.local.kafka_server import KafkaServer
 from forebay_operator.errors import LagUnavailable
 from forebay_operator.kafka_lag import KafkaLag
 from forebay_operator.model import GroupState, LagSample
+from support.lag_threads import DEADLINE_S, ask_and_forget, read_and_forget, read_until_complete, run_alone
 from support.pipeline_builders import build_pipeline
 from support.records import transacting
 from support.testbed.servers import KafkaFactory, TopicFactory, create_topic
 
 pytestmark = pytest.mark.integration
-
-DEADLINE_S = 60.0
-ASKING_S = 3.0
-
-Work = Callable[[list[Pipeline]], Coroutine[None, None, None]]
 
 
 def join(pipeline: Pipeline, protocol: str) -> Consumer:
@@ -75,19 +66,6 @@ async def poll_until_assigned(consumer: Consumer) -> list[TopicPartition]:
             return assigned
         await asyncio.to_thread(consumer.poll, 0.1)
     raise AssertionError("the member was assigned nothing")
-
-
-async def read_until_complete(
-    reader: KafkaLag, pipeline: Pipeline, fits: Callable[[LagSample], bool] = lambda _: True
-) -> LagSample:
-    """Read until every partition and the group answer, and that fits: the broker does some things after it answered."""
-    deadline = time.monotonic() + DEADLINE_S
-    while time.monotonic() < deadline:
-        with suppress(LagUnavailable):
-            sample = await reader.read_lag(pipeline)
-            if sample.is_complete and fits(sample):
-                return sample
-    raise AssertionError("no such sample")
 
 
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
@@ -192,75 +170,8 @@ def test_forgotten_pipeline_lets_its_threads_go_and_can_be_read_again(kafka: Kaf
     run_alone(read_and_forget, kafka.bootstrap, [topic(2) for _ in range(4)])
 
 
-async def read_and_forget(pipelines: list[Pipeline]) -> None:
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))  # else a number that chance decides
-    earlier = list_threads()
-    reader = KafkaLag()
-    await read_until_complete(reader, pipelines[0])
-    few = len(list_threads() - earlier)
-    keys = [f"bank/p{n}" for n in range(len(pipelines))]
-    for pipeline, key in zip(pipelines, keys, strict=True):
-        await read_until_complete(reader, replace(pipeline, name=key.removeprefix("bank/")))
-    assert len(list_threads() - earlier) > few
-
-    for key in keys:
-        reader.forget(key)
-
-    await wait_for_threads(few, earlier)
-    assert (await read_until_complete(reader, replace(pipelines[0], name="p0"))).is_complete
-
-
 def test_forgetting_a_pipeline_without_a_broker_returns_at_once_and_ends() -> None:
     run_alone(ask_and_forget, "127.0.0.1:1", ["payments"])
-
-
-async def ask_and_forget(pipelines: list[Pipeline]) -> None:
-    reader, pipeline = KafkaLag(timeout_s=0.5), pipelines[0]
-    earlier = list_threads()
-    consumer = reader._consumer(pipeline.key, reader._config(pipeline), "g")
-    asking = asyncio.create_task(asyncio.to_thread(ask, consumer))
-    await asyncio.sleep(0)
-    del consumer
-
-    started = time.monotonic()
-    reader.forget(pipeline.key)
-    assert time.monotonic() - started < ASKING_S / 2
-
-    await asking
-    await wait_for_threads(1, earlier)  # that of to_thread stays
-
-
-def run_alone(work: Work, brokers: str, topics: list[str]) -> None:
-    """In a process of its own: clients that other tests left behind begin and end threads whenever they like."""
-    process = get_context("spawn").Process(target=_run, args=(work, brokers, topics))
-    process.start()
-    process.join(2 * DEADLINE_S)
-    is_late = process.is_alive()
-    process.kill()
-    process.join()
-    assert (is_late, process.exitcode) == (False, 0), "its standard error says why"
-
-
-def _run(work: Work, brokers: str, topics: list[str]) -> None:
-    asyncio.run(work([build_pipeline(topic=topic, brokers=brokers) for topic in topics]))
-
-
-def ask(consumer: Consumer) -> None:
-    """Wait for an answer that cannot come."""
-    with suppress(KafkaException):
-        consumer.committed([TopicPartition("payments", 0)], ASKING_S)
-
-
-def list_threads() -> set[str]:
-    """Of this process, librdkafka's included."""
-    return set(os.listdir("/proc/self/task"))
-
-
-async def wait_for_threads(at_most: int, earlier: set[str]) -> None:
-    """Until there are so few besides the earlier ones. Raises TimeoutError."""
-    async with asyncio.timeout(DEADLINE_S):
-        while len(list_threads() - earlier) > at_most:  # noqa: ASYNC110  threads of a library have no event
-            await asyncio.sleep(0.05)
 
 
 async def test_password_is_shown_to_no_broker_that_only_the_pipeline_names() -> None:
