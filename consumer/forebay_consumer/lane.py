@@ -263,7 +263,7 @@ class Lane:
             self.status.unanswered = None
         except SourceUnavailable as e:
             self.status.unanswered = e.message
-            not_before = self._around.now() + SOURCE_RETRY_S * (0.5 + self._around.jitter())
+            not_before = self._around.now() + self._retry_pause_s()
             self.positions.postpone([p for p in partitions if p not in stored], not_before)
         return tuple(p for p in partitions if p in stored)
 
@@ -318,20 +318,33 @@ class Lane:
         return None
 
     async def _admit(self, batch: Batch) -> bool:
-        """False: Kafka did not say that the topic is still the one whose offsets these are. All is claimed again.
+        """Whether the topic is still the one whose offsets these are; waits for Kafka to say so.
 
-        After a pause: brokers that hear of a new topic late may say now the one and now the other.
+        False: it is not, or the group has taken part of it away meanwhile. Then all is given back and claimed again.
         """
-        try:
-            if await self._guard.admits(batch):
-                return True
-        except SourceUnavailable as e:
-            self.status.unanswered = e.message
+        is_answered = False
+        while not is_answered and self._is_owned(batch) and not self._is_draining:
+            try:
+                if await self._guard.admits(batch):
+                    self.status.unanswered = None
+                    return True
+                is_answered = True
+            except SourceUnavailable as e:  # what was read is good: to read it again would only add to the load
+                self.status.unanswered = e.message
+                await _wait(self._shared.drain_asked, self._retry_pause_s())
         self._source.release(size_of(batch))
         everything = self.positions.assigned
         await self._forget(everything)
-        self.positions.postpone(everything, self._around.now() + SOURCE_RETRY_S * (0.5 + self._around.jitter()))
+        if is_answered:  # brokers that hear of a new topic late may say now the one and now the other
+            self.positions.postpone(everything, self._around.now() + self._retry_pause_s())
         return False
+
+    def _is_owned(self, batch: Batch) -> bool:
+        """The group has taken nothing of it away since it was put together."""
+        return all(self.positions.claim_of(partition) is claim for partition, claim in batch.claims.items())
+
+    def _retry_pause_s(self) -> float:
+        return SOURCE_RETRY_S * (0.5 + self._around.jitter())
 
     async def _write(self, batch: Batch) -> None:
         if not await self._admit(batch):

@@ -6,15 +6,18 @@ librdkafka's admin requests to a group's coordinator have two defects, seen with
 One that times out while the coordinator loads crashes or hangs the process (librdkafka #4605, #5397): so commits are
 read by a consumer that never subscribes, and the group is described only after the coordinator has just answered that.
 And once a broker was away, they are never answered again by the same client: so that client is then replaced.
+A third befalls every client: a broker that its controller takes for dead lists no brokers, and a client that is told so
+forgets all addresses for good (#5301). So whichever is not answered for a while is replaced.
 What must not live here: what lag means.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from threading import Thread
+from threading import Thread, Timer
 from typing import Any
 
 from confluent_kafka import (
@@ -36,6 +39,9 @@ from forebay_operator.model import GroupState, GroupView, LagSample, PartitionOf
 REQUEST_TIMEOUT_S = 5.0
 """Of each request; a sample makes four rounds of them, so a Kafka that answers late takes at most so much longer."""
 
+SILENCE_S = 15.0
+"""Clients that were not answered for so long are replaced."""
+
 DESCRIBE_TIMEOUT_S = 60.0
 """The client's own timeout for describing a group, far from running out (see above); it is awaited less long."""
 
@@ -43,6 +49,8 @@ _QUIET = {
     "log_level": "2",  # librdkafka's own lines about refused connections; the condition says it once, in words
     "topic.metadata.refresh.interval.ms": "-1",  # every sample asks for what it needs
 }
+
+_SILENT = frozenset({"_TIMED_OUT", "_TRANSPORT", "_ALL_BROKERS_DOWN"})
 
 _MISSING_GROUP = "GROUP_ID_NOT_FOUND"
 
@@ -67,12 +75,19 @@ _Key = tuple[tuple[str, str], ...]
 class KafkaLag:
     """LagReader over Kafka: two admin clients for each set of brokers and credentials, a consumer for each pipeline.
 
-    The admin clients live as long as the process: they are few, and destroying one with a request under way may hang.
+    The admin clients live as long as they are answered: destroying one with a request under way may hang.
     """
 
-    def __init__(self, config_for: ClientConfig = lambda _: {}, timeout_s: float = REQUEST_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        config_for: ClientConfig = lambda _: {},
+        timeout_s: float = REQUEST_TIMEOUT_S,
+        silence_s: float = SILENCE_S,
+    ) -> None:
         self._config_for = config_for
         self._timeout_s = timeout_s
+        self._silence_s = silence_s
+        self._silent_since: dict[_Key, float] = {}
         self._clients: dict[_Key, AdminClient] = {}
         self._groups: dict[str, tuple[_Key, str, Consumer]] = {}
         self._describers: dict[_Key, AdminClient] = {}
@@ -81,10 +96,11 @@ class KafkaLag:
     async def read_lag(self, pipeline: Pipeline) -> LagSample:
         """Partitions first, then commits and the group, then log starts and ends. Raises LagUnavailable."""
         source = pipeline.spec.source
+        config = self._config(pipeline)
         try:
-            config = self._config(pipeline)
             client = self._client(config)
             partitions = await self._read_partitions(client, source.topic)
+            self._silent_since.pop(config, None)
             consumer = self._consumer(pipeline.key, config, source.group)
             commits = await self._read_commits(consumer, source.topic, partitions)
             group = await self._read_group(config, source.group, source.topic)
@@ -93,6 +109,8 @@ class KafkaLag:
                 self._read_offsets(client, source.topic, partitions, _LATEST),
             )
         except KafkaException as e:
+            if _name(e) in _SILENT:
+                self._doubt(config, pipeline.key)
             is_stranger = source.config_secret_ref is not None and not self._config_for(pipeline)
             raise _unavailable(e, source.bootstrap_servers, source.topic, is_stranger=is_stranger) from e
         offsets = {p: _join(starts[p], ends[p], commits, p) for p in partitions}
@@ -106,6 +124,18 @@ class KafkaLag:
         if config not in self._clients:
             self._clients[config] = AdminClient(dict(config))
         return self._clients[config]
+
+    def _doubt(self, config: _Key, pipeline: str) -> None:
+        """Somebody did not answer: the brokers, or clients that have forgotten where they are."""
+        self.forget(pipeline)
+        now = time.monotonic()
+        if now - self._silent_since.setdefault(config, now) >= self._silence_s:
+            del self._silent_since[config]
+            released = [self._clients.pop(config, None)]
+            # After all questions under way: whoever drops the last reference waits for the client's threads.
+            timer = Timer(2 * self._timeout_s, released.clear)
+            timer.daemon = True
+            timer.start()
 
     def _consumer(self, pipeline: str, config: _Key, group: str) -> Consumer:
         """Asks the group's coordinator for commits; it never joins the group."""

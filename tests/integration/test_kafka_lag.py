@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 from forebay_api.v1alpha1 import Pipeline, SecretRef
+from forebay_cli.local.free_ports import find_free_port
 from forebay_cli.local.kafka_server import KafkaServer
+from forebay_cli.local.kafka_settings import KafkaOptions
 from forebay_operator.errors import LagUnavailable
 from forebay_operator.kafka_lag import KafkaLag
 from forebay_operator.model import GroupState, LagSample
+from support.forgetful_kafka import forgetful_kafka
 from support.lag_threads import DEADLINE_S, ask_and_forget, read_and_forget, read_until_complete, run_alone
 from support.pipeline_builders import build_pipeline
 from support.records import transacting
@@ -93,6 +97,22 @@ async def test_members_and_assignment_are_seen_in_both_group_protocols(
     assert partitions == [0, 1, 2, 3]
     assert all(member.startswith("member ") for member in sample.group.assignment)
     assert [offsets.committed for offsets in after.partitions.values() if offsets is not None] == [0, 0, 0, 0]
+
+
+async def test_clients_that_forgot_all_brokers_are_replaced(own_kafka: KafkaFactory) -> None:
+    """Else the operator would be blind until it is restarted (librdkafka #5301). About every fourth forgets."""
+    behind, before = find_free_port(), find_free_port()
+    server = own_kafka(KafkaOptions(second_listener=(behind, before)))
+    create_topic(server.bootstrap, "payments", 2)
+    async with forgetful_kafka(before, behind) as proxy:
+        pipeline = build_pipeline(topic="payments", brokers=proxy.bootstrap)
+        reader = KafkaLag(timeout_s=1.0, silence_s=2.0)
+        for _ in range(20):
+            await read_until_complete(reader, pipeline)
+            proxy.is_forgetful = True
+            with suppress(LagUnavailable):
+                await reader.read_lag(pipeline)
+            proxy.is_forgetful = False
 
 
 def has_nobody(sample: LagSample) -> bool:

@@ -6,15 +6,22 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
+from forebay_cli.local.deadlines import wait_until
+from forebay_cli.local.free_ports import find_free_port
 from forebay_cli.local.kafka_server import KafkaServer
 from forebay_cli.local.kafka_settings import KafkaOptions
-from forebay_consumer.kafka_source import worker
+from forebay_consumer.errors import SourceUnavailable
+from forebay_consumer.kafka_source import KafkaSource, worker
+from forebay_consumer.kafka_source.lookups import SILENCE_S
 from forebay_consumer.native import PackedBytes
 from forebay_consumer.native.library import LIBRARY
 from forebay_consumer.ports import Revoked
+from support.forgetful_kafka import ForgetfulKafka, forgetful_kafka
 from support.source_reader import SourceReader, make_receipt
 from support.source_worlds import KafkaWorld
 from support.testbed.servers import KafkaFactory
@@ -179,6 +186,82 @@ async def test_an_unreachable_broker_is_trouble_until_it_is_back(
     await reader.until(lambda: reader.trouble is None and reader.assigned == {0}, 60.0)
     await reader.begin(1, p0=0)
     await reader.until(lambda: reader.offsets(0, 1) == [0])
+
+
+FORGETTINGS = 20
+"""About every fourth client that is told of no brokers forgets for good; the others find back by themselves."""
+
+
+@pytest.fixture
+async def forgetful(own_kafka: KafkaFactory, make_world: MakeWorld) -> AsyncIterator[tuple[KafkaWorld, ForgetfulKafka]]:
+    """A world with one partition, and the way to its broker that the fixture's proxy is."""
+    behind, before = find_free_port(), find_free_port()
+    broker = own_kafka(KafkaOptions(second_listener=(behind, before)))
+    async with forgetful_kafka(before, behind) as proxy:
+        yield make_world(broker, 1), proxy
+
+
+async def test_a_client_for_questions_that_forgot_all_brokers_is_replaced(
+    forgetful: tuple[KafkaWorld, ForgetfulKafka],
+) -> None:
+    """Else no question would be answered any more (librdkafka #5301), and without the topic's id nothing is written."""
+    world, proxy = forgetful
+    source = world.make_source(bootstrap=proxy.bootstrap)
+    await source.start()
+    topic_id = await source.topic_id()
+    for _ in range(FORGETTINGS):
+        proxy.is_forgetful = True
+        with suppress(SourceUnavailable):
+            await source.topic_id()
+        proxy.is_forgetful = False
+        started = time.monotonic()
+        assert await _ask_until_answered(source) == topic_id
+        if time.monotonic() - started > SILENCE_S:
+            break
+
+
+async def _ask_until_answered(source: KafkaSource) -> str | None:
+    async with asyncio.timeout(60.0):
+        while True:
+            try:
+                return await source.topic_id()
+            except SourceUnavailable:
+                await asyncio.sleep(0.5)
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+async def test_a_member_that_forgot_all_brokers_is_replaced(
+    forgetful: tuple[KafkaWorld, ForgetfulKafka], make_folder: MakeFolder, protocol: str
+) -> None:
+    world, proxy = forgetful
+    quick = {"topic_metadata_refresh_interval_ms": "500"}
+    if protocol == "classic":
+        quick["session_timeout_ms"] = "6000"  # so long the dead one is the partition's owner
+    folder = make_folder(group_protocol=protocol, **quick)
+    reader = SourceReader(world.make_source(bootstrap=proxy.bootstrap, config_dir=folder))
+    await reader.source.start()
+    await reader.until_owned({0})
+    await reader.begin(0, p0=0)
+    for count in range(FORGETTINGS):
+        given = reader.assignments
+        await _forget_some(proxy)
+        await world.produce(0, b"x")
+        await reader.until(partial(_is_read_or_given, reader, count, given))
+        if reader.assignments > given:
+            await reader.begin(1, p0=count)
+            await reader.until_read(0, 1, 1)
+            break
+
+
+async def _forget_some(proxy: ForgetfulKafka) -> None:
+    before = proxy.forgotten
+    proxy.is_forgetful = True
+    assert await asyncio.to_thread(wait_until, lambda: proxy.forgotten >= before + 3, 30.0, 0.1)
+    proxy.is_forgetful = False
+
+
+def _is_read_or_given(reader: SourceReader, offset: int, given: int) -> bool:
+    return offset in reader.offsets(0, 0) or reader.assignments > given
 
 
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])

@@ -18,8 +18,14 @@ async def assert_exactly_once(pipeline: PipelineOnCluster, deadline_s: float = D
     def is_drained() -> bool:
         return database.is_drained(whole, group=pipeline.group, topic=pipeline.topic)
 
-    assert wait_until(is_drained, deadline_s, 0.5), f"not drained: {pipeline.describe()}"
+    assert wait_until(is_drained, deadline_s, 0.5), f"not drained: {describe_standstill(pipeline)}"
     verdict = await database.audit(whole, group=pipeline.group, topic=pipeline.topic, table=pipeline.table)
     assert verdict.produced == pipeline.produced
     assert (verdict.lost, verdict.duplicated) == (0, 0), verdict
     assert verdict.rows == pipeline.produced, verdict
+
+
+def describe_standstill(pipeline: PipelineOnCluster) -> str:
+    """Why nothing comes through any more: the consumers' last words, the database's, and what a person would look at."""
+    logs = pipeline.kubectl("logs", f"--selector=forebay.dev/pipeline={pipeline.name}", "--tail=15", "--prefix")
+    return "\n".join((logs, pipeline.servers.database.describe(), pipeline.describe()))

@@ -15,6 +15,9 @@ from support.kind_cluster import KindCluster
 from support.product import PipelineOnCluster, Product, make_pipeline
 from support.product_images import ProductImages, load_product_images
 
+AWAY_S = 300.0
+"""Longest time without an operator: as long as a test may take, so that one that fails does not take others with it."""
+
 
 class NewPipeline(Protocol):
     """Makes pipelines that are removed when the test is over."""
@@ -38,8 +41,8 @@ def installed_product(cluster: KindCluster, run_files: Path) -> Product:
 
 @pytest.fixture
 def product(installed_product: Product) -> Product:
-    """The operator's release with a leader. A test that stops or removes it puts it back."""
-    installed_product.wait_leader()
+    """The operator's release with a leader. A test that stops or removes it puts it back, or fails first."""
+    installed_product.wait_leader(deadline_s=AWAY_S)
     return installed_product
 
 

@@ -38,6 +38,11 @@ class SourceReader:
         """What was read under the claim."""
         return [o for c in self.chunks[partition] if c.claim_id == claim_id for o in c.offsets]
 
+    @property
+    def assignments(self) -> int:
+        """How often partitions were given."""
+        return sum(isinstance(event, Assigned) for event in self.events)
+
     def size_bytes(self) -> int:
         """Of all chunks taken."""
         return sum(chunk.size_bytes for chunks in self.chunks.values() for chunk in chunks)

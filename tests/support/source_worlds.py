@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -96,10 +97,16 @@ class KafkaWorld:
         if exists:
             create_topic(bootstrap, self.spec.topic, partitions)
 
-    def make_source(self, *, buffer_bytes: int = 2**20, config_dir: Path | None = None) -> KafkaSource:
-        """As World.make_source. config_dir: folder of client properties, as a Secret would be mounted."""
+    def make_source(
+        self, *, buffer_bytes: int = 2**20, config_dir: Path | None = None, bootstrap: str | None = None
+    ) -> KafkaSource:
+        """As World.make_source. config_dir: folder of client properties, as a Secret would be mounted.
+
+        bootstrap: another way to the broker.
+        """
+        spec = replace(self.spec, bootstrap_servers=bootstrap or self.spec.bootstrap_servers)
         source = KafkaSource(
-            spec=self.spec, consumer_id=f"member-{len(self._sources)}", buffer_bytes=buffer_bytes, config_dir=config_dir
+            spec=spec, consumer_id=f"member-{len(self._sources)}", buffer_bytes=buffer_bytes, config_dir=config_dir
         )
         self._sources.append(source)
         return source

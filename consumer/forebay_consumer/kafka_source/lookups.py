@@ -1,11 +1,15 @@
 """Questions to the brokers: partitions, offsets, is the topic there. Asked by a client that no poll keeps waiting.
 
-The AdminClient stays referenced until its answers are in: on one that is collected they never come.
+The AdminClient stays referenced until its answers are in: on one that is collected they never come. One that is not
+answered for a while is replaced: it may have lost all addresses for good (see pulse.py).
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import threading
+import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any
@@ -23,6 +27,7 @@ from forebay_api.v1alpha1 import SourceSpec, StartFrom
 
 from forebay_consumer.errors import SourceUnavailable
 from forebay_consumer.kafka_config import ClientConfig
+from forebay_consumer.kafka_source.codes import BROKERS
 from forebay_consumer.kafka_source.trouble import describe_trouble
 
 EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # the library lacks the annotation
@@ -37,24 +42,37 @@ NO_TOPIC_ID = "A" * 22
 PROBE_S = 3.0
 """Time for the question whether the topic is there."""
 
+SILENCE_S = ANSWER_S + 2.0
+"""A client that was asked for the topic and not answered for so long is replaced. Longer than any question, so that one
+to the client before the last is answered or given up when that is destroyed."""
+
+
+log = logging.getLogger(__name__)
+
 
 class Lookups:
     """Answers are awaited in the event loop, or polled by the thread (the methods that return futures)."""
 
     def __init__(self, spec: SourceSpec) -> None:
         self._spec = spec
+        self._config: ClientConfig = {}
         self._admin: AdminClient | None = None
         self._former: AdminClient | None = None
+        self._silent_since: float | None = None
+        self._lock = threading.Lock()
 
     def connect(self, config: ClientConfig) -> None:
         """Use this configuration from now on. Raises KafkaException for a bad one."""
-        admin = AdminClient(dict(config))
-        self._former, self._admin = self._admin, admin
+        with self._lock:
+            self._replace(config)
 
     def ask_topic(self) -> Future[Any]:
         """Describe the topic. Raises SourceUnavailable when there is no client."""
         topic = self._spec.topic
-        return self._client().describe_topics(TopicCollection([topic]), request_timeout=PROBE_S)[topic]
+        answer: Future[Any]
+        answer = self._client().describe_topics(TopicCollection([topic]), request_timeout=PROBE_S)[topic]
+        answer.add_done_callback(self._on_answer)
+        return answer
 
     def ask_bounds(self, partitions: Iterable[int]) -> Mapping[int, tuple[Future[Any], Future[Any]]]:
         """Log start and end (last stable offset) of each partition."""
@@ -128,9 +146,29 @@ class Lookups:
             raise SourceUnavailable(trouble.message if trouble else f"Kafka refused: {e.args[0].str()}") from e
 
     def _client(self) -> AdminClient:
-        if self._admin is None:
-            raise SourceUnavailable("the configuration in spec.source.configSecretRef is not usable, or not yet read")
-        return self._admin
+        with self._lock:
+            if self._admin is None:
+                raise SourceUnavailable(
+                    "the configuration in spec.source.configSecretRef is not usable, or not yet read"
+                )
+            if self._silent_since is not None and time.monotonic() - self._silent_since >= SILENCE_S:
+                log.info("kafka client for questions was not answered, making a new one")
+                self._replace(self._config)
+            return self._admin
+
+    def _replace(self, config: ClientConfig) -> None:
+        """The lock is held."""
+        admin = AdminClient(dict(config))
+        released, self._former, self._admin = [self._former], self._admin, admin
+        # Whoever drops the last reference destroys it, which waits for its threads: neither the loop nor the poll may.
+        threading.Thread(target=released.clear, name="kafka release", daemon=True).start()
+        self._config, self._silent_since = config, None
+
+    def _on_answer(self, answer: Future[Any]) -> None:
+        """In the client's own thread. Of two clients' answers the newer one's may be forgotten: it is asked again."""
+        error = answer.exception()
+        is_silent = isinstance(error, KafkaException) and error.args[0].code() in BROKERS
+        self._silent_since = (self._silent_since or time.monotonic()) if is_silent else None
 
 
 def _mark_retrieved(answer: asyncio.Future[Any]) -> None:

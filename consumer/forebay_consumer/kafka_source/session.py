@@ -16,6 +16,7 @@ from forebay_consumer.kafka_source.codes import POSITION
 from forebay_consumer.kafka_source.intake import Intake, Polled
 from forebay_consumer.kafka_source.lookups import Lookups
 from forebay_consumer.kafka_source.mirror import Mirror
+from forebay_consumer.kafka_source.pulse import Pulse
 from forebay_consumer.ports import Assigned, Beginning, PositionLost, Revoked, SourceEvent, Wanted
 from forebay_consumer.records import RawChunk
 
@@ -60,6 +61,7 @@ class Session:
         self._halted: set[int] = set()
         self._throttled = False
         self.was_assigned = False
+        self.pulse = Pulse(consumer=consumer, topic=topic, lookups=lookups)
 
     def join(self) -> None:
         """Subscribe. Raises KafkaException."""

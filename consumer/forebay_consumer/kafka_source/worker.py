@@ -207,8 +207,11 @@ class Worker:
             self._on_fatal(session, e.args[0])
             return
         if chunks:
+            session.pulse.beat(now)
             self._budget.take(sum(c.size_bytes for c in chunks), sum(len(c.offsets) for c in chunks))
             self._post(Records(chunks=tuple(chunks)))
+        elif session.pulse.is_dead(now):
+            raise ClientSpent("it reaches no broker, and others do")
         for failure in failures:
             self._on_failure(session, failure, now)
         while self._errors:

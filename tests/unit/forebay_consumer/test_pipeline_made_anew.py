@@ -188,9 +188,35 @@ async def test_nothing_is_written_while_kafka_does_not_say_whose_records_they_ar
         await pass_time(60.0)
         assert world.position(0) == 5
         assert (consumer.state.source_message, consumer.state.sink.message) == ("no broker can be used", None)
+        assert consumer.status.buffered_records + consumer.source.buffered_bytes > 0, "what was read is kept"
         world.kafka.set_trouble(None)
         await consumer.until_drained()
         assert (world.position(0), consumer.state.source_message) == (10, None)
+        assert consumer.state.totals.claims == 1, "nothing was read a second time"
+
+
+@in_virtual_time
+async def test_a_partition_taken_away_while_kafka_is_silent_leaves_no_gap_in_the_others() -> None:
+    world = World(2)
+    async with running(world) as consumer:
+        consumer.sink.write_s = 1.0
+        await until(lambda: len(consumer.source.reading) == 2)
+        world.produce(0, 5)
+        await until(lambda: consumer.sink.is_writing)
+        world.produce(0, 5)
+        world.produce(1, 5)
+        await until(lambda: consumer.status.buffered_records == 10)
+        world.kafka.set_trouble("no broker can be used")
+        await pass_time(20.0)
+        consumer.source.take_away({1})
+        await pass_time(20.0)
+        assert (world.position(0), world.position(1)) == (5, 0)
+        world.kafka.set_trouble(None)
+        await until(lambda: world.position(0) == 10)
+        assert world.position(1) == 0
+        consumer.source.give({1})
+        await consumer.until_drained()
+    assert sorted(world.database.rows) == [(0, o) for o in range(10)] + [(1, o) for o in range(5)]
 
 
 @in_virtual_time
