@@ -26,6 +26,6 @@ async def assert_exactly_once(pipeline: PipelineOnCluster, deadline_s: float = D
 
 
 def describe_standstill(pipeline: PipelineOnCluster) -> str:
-    """Why nothing comes through any more: the consumers' last words, the database's, and what a person would look at."""
+    """Why nothing comes through any more: what consumers and database said last, and what a person would look at."""
     logs = pipeline.kubectl("logs", f"--selector=forebay.dev/pipeline={pipeline.name}", "--tail=15", "--prefix")
     return "\n".join((logs, pipeline.servers.database.describe(), pipeline.describe()))
