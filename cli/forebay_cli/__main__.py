@@ -23,6 +23,7 @@ from forebay_cli.dead_letters import LettersCommand
 from forebay_cli.demo.command import DemoOptions, run_demo
 from forebay_cli.demo.wave import DEFAULT_HA_RECORDS, DEFAULT_RECORDS
 from forebay_cli.errors import ForebayError, UsageProblem
+from forebay_cli.keda import find_scaled_objects, render, translate
 from forebay_cli.letter_report import build_list, list_to_json
 from forebay_cli.letter_selection import build_selection, require_choice
 from forebay_cli.local.commands import UpOptions, run_up, secret_places, show_logs, show_status, stop_pipeline
@@ -32,7 +33,7 @@ from forebay_cli.local.files import choose_state_root
 from forebay_cli.local.secrets import parse_secret_options
 from forebay_cli.local.server_errors import ServerError
 from forebay_cli.local.state_folders import make_state_folder
-from forebay_cli.pipeline_file import read_pipeline_file
+from forebay_cli.pipeline_file import read_documents, read_pipeline_file
 from forebay_cli.position_targets import parse_target
 from forebay_cli.positions import PositionsCommand, describe_reset
 from forebay_cli.schema import build_schema_sql
@@ -70,9 +71,19 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
         case "schema":
             sys.stdout.write(build_schema_sql(owner=arguments.owner, user=arguments.user))
             return 0
+        case "migrate":
+            return _run_migrate(arguments)
         case "demo":
             return run_demo(_demo_options(arguments), console)
     raise AssertionError(arguments.command)
+
+
+def _run_migrate(arguments: argparse.Namespace) -> int:
+    for scaled in find_scaled_objects(read_documents(arguments.file)):
+        translation = translate(scaled, arguments.capacity)
+        sys.stdout.write(f"---\n{render(translation)}")
+        sys.stderr.write("".join(f"{translation.name}: {warning}\n" for warning in translation.warnings))
+    return 0
 
 
 def _run_local(arguments: argparse.Namespace, console: Console) -> int:

@@ -19,6 +19,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_positions(commands.add_parser("positions", help="where a pipeline stands in its topic, and moving it by hand"))
     _add_dead_letters(commands.add_parser("dead-letters", help="records that could not become rows, and what to do"))
     _add_schema(commands.add_parser("schema", help="what Forebay keeps in the target database"))
+    _add_migrate(commands.add_parser("migrate", help="what another autoscaler's settings are here"))
     _add_demo(commands.add_parser("demo", help="a wave of records through a Kafka and a PostgreSQL of its own"))
     return parser
 
@@ -94,6 +95,17 @@ def _add_schema(parser: argparse.ArgumentParser) -> None:
     sql = commands.add_parser("sql", help="SQL to run once where the consumers may not create a schema")
     sql.add_argument("--owner", metavar="ROLE", help="everything belongs to it (default: whoever runs the SQL)")
     sql.add_argument("--user", metavar="ROLE", help="the consumers' role (default: the owner)")
+
+
+def _add_migrate(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(dest="subcommand", required=True, metavar="COMMAND")
+    keda = commands.add_parser(
+        "keda", help="from ScaledObjects: the pipeline's part; on standard error what has no equal"
+    )
+    keda.add_argument("file", type=Path, metavar="SCALEDOBJECT.YAML", help="- for standard input")
+    keda.add_argument(
+        "--capacity", type=_positive, metavar="RECORDS", help="records/s that one consumer writes, if you know it"
+    )
 
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:

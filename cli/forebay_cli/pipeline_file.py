@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +14,21 @@ from forebay_api.v1alpha1 import Pipeline
 from forebay_cli.errors import UsageProblem
 
 
-def read_pipeline_file(path: Path) -> Pipeline:
-    """The pipeline of a YAML or JSON file. Raises UsageProblem with every problem, each with its field."""
+def read_documents(path: Path) -> list[object]:
+    """All of a YAML or JSON file, `-` for standard input. Raises UsageProblem."""
     try:
-        body = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = sys.stdin.read() if path == Path("-") else path.read_text(encoding="utf-8")
+        return list(yaml.safe_load_all(text))
     except (OSError, UnicodeDecodeError) as error:
         raise UsageProblem(f"{path}: cannot be read: {error}") from error
     except yaml.YAMLError as error:
         raise UsageProblem(f"{path}: no YAML: {error}") from error
+
+
+def read_pipeline_file(path: Path) -> Pipeline:
+    """The pipeline of a YAML or JSON file. Raises UsageProblem with every problem, each with its field."""
+    documents = read_documents(path)
+    body = documents[0] if len(documents) == 1 else None
     if not isinstance(body, Mapping):
         raise UsageProblem(f"{path}: expected one IngestPipeline, with apiVersion, kind, metadata and spec")
     try:
