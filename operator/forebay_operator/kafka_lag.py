@@ -40,7 +40,8 @@ REQUEST_TIMEOUT_S = 5.0
 """Of each request; a sample makes four rounds of them, so a Kafka that answers late takes at most so much longer."""
 
 SILENCE_S = 15.0
-"""Clients that were not answered for so long are replaced."""
+"""Clients that were not answered for so long are replaced. Doubled each time up to eightfold, until one is answered:
+each leaves some memory behind, and an outage may last for days."""
 
 DESCRIBE_TIMEOUT_S = 60.0
 """The client's own timeout for describing a group, far from running out (see above); it is awaited less long."""
@@ -88,6 +89,7 @@ class KafkaLag:
         self._timeout_s = timeout_s
         self._silence_s = silence_s
         self._silent_since: dict[_Key, float] = {}
+        self._patience_s: dict[_Key, float] = {}
         self._clients: dict[_Key, AdminClient] = {}
         self._groups: dict[str, tuple[_Key, str, Consumer]] = {}
         self._describers: dict[_Key, AdminClient] = {}
@@ -100,7 +102,7 @@ class KafkaLag:
         try:
             client = self._client(config)
             partitions = await self._read_partitions(client, source.topic)
-            self._silent_since.pop(config, None)
+            self._on_answer(config)
             consumer = self._consumer(pipeline.key, config, source.group)
             commits = await self._read_commits(consumer, source.topic, partitions)
             group = await self._read_group(config, source.group, source.topic)
@@ -125,12 +127,18 @@ class KafkaLag:
             self._clients[config] = AdminClient(dict(config))
         return self._clients[config]
 
+    def _on_answer(self, config: _Key) -> None:
+        self._silent_since.pop(config, None)
+        self._patience_s.pop(config, None)
+
     def _doubt(self, config: _Key, pipeline: str) -> None:
         """Somebody did not answer: the brokers, or clients that have forgotten where they are."""
         self.forget(pipeline)
         now = time.monotonic()
-        if now - self._silent_since.setdefault(config, now) >= self._silence_s:
+        patience_s = self._patience_s.get(config, self._silence_s)
+        if now - self._silent_since.setdefault(config, now) >= patience_s:
             del self._silent_since[config]
+            self._patience_s[config] = min(2 * patience_s, 8 * self._silence_s)
             released = [self._clients.pop(config, None)]
             # After all questions under way: whoever drops the last reference waits for the client's threads.
             timer = Timer(2 * self._timeout_s, released.clear)

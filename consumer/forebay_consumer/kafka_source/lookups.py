@@ -44,7 +44,10 @@ PROBE_S = 3.0
 
 SILENCE_S = ANSWER_S + 2.0
 """A client that was asked for the topic and not answered for so long is replaced. Longer than any question, so that one
-to the client before the last is answered or given up when that is destroyed."""
+to the client before the last is answered or given up when that is destroyed. Doubled each time up to LONGEST_SILENCE_S,
+until one is answered: each client leaves some memory behind, and an outage may last for days."""
+
+LONGEST_SILENCE_S = 120.0
 
 
 log = logging.getLogger(__name__)
@@ -59,6 +62,7 @@ class Lookups:
         self._admin: AdminClient | None = None
         self._former: AdminClient | None = None
         self._silent_since: float | None = None
+        self._patience_s = SILENCE_S
         self._lock = threading.Lock()
 
     def connect(self, config: ClientConfig) -> None:
@@ -151,8 +155,9 @@ class Lookups:
                 raise SourceUnavailable(
                     "the configuration in spec.source.configSecretRef is not usable, or not yet read"
                 )
-            if self._silent_since is not None and time.monotonic() - self._silent_since >= SILENCE_S:
+            if self._silent_since is not None and time.monotonic() - self._silent_since >= self._patience_s:
                 log.info("kafka client for questions was not answered, making a new one")
+                self._patience_s = min(2 * self._patience_s, LONGEST_SILENCE_S)
                 self._replace(self._config)
             return self._admin
 
@@ -167,8 +172,10 @@ class Lookups:
     def _on_answer(self, answer: Future[Any]) -> None:
         """In the client's own thread. Of two clients' answers the newer one's may be forgotten: it is asked again."""
         error = answer.exception()
-        is_silent = isinstance(error, KafkaException) and error.args[0].code() in BROKERS
-        self._silent_since = (self._silent_since or time.monotonic()) if is_silent else None
+        if isinstance(error, KafkaException) and error.args[0].code() in BROKERS:
+            self._silent_since = self._silent_since or time.monotonic()
+        else:
+            self._silent_since, self._patience_s = None, SILENCE_S
 
 
 def _mark_retrieved(answer: asyncio.Future[Any]) -> None:
