@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite, nan
 from typing import Any
 
 import yaml
@@ -30,6 +31,10 @@ LEAST_CATCH_UP_S = 30
 """Starting a consumer takes seconds by itself."""
 
 SIGN_IN = ("sasl", "tls", "saslTokenProvider", "awsRegion", "unsafeSsl")
+
+TRUE = frozenset({"1", "t", "T", "true", "True", "TRUE"})
+FALSE = frozenset({"0", "f", "F", "false", "False", "FALSE"})
+"""Of Go's strconv.ParseBool."""
 
 _OWN = ScalingSpec()
 
@@ -125,6 +130,8 @@ def _choose_trigger(spec: Mapping[str, Any], draft: _Draft) -> tuple[str, Mappin
         else:
             draft.warn(about, f"no equal for {each.get('type')}: consumers follow what waits and how busy they are")
     number, trigger = kafka[0]
+    if trigger.get("metricType", "AverageValue") != "AverageValue":
+        draft.warn(f"spec.triggers[{number}].metricType", "no equal: the threshold is taken as each replica's share")
     if trigger.get("authenticationRef"):
         draft.warn(
             f"spec.triggers[{number}].authenticationRef",
@@ -178,13 +185,13 @@ def _read_trigger(at: str, trigger: Mapping[str, Any], draft: _Draft) -> None:
 
 def _read_source(at: str, trigger: Mapping[str, Any], draft: _Draft) -> None:
     for theirs, ours in (("bootstrapServers", "bootstrapServers"), ("topic", "topic"), ("consumerGroup", "group")):
-        value = trigger.get(theirs)
-        if value:
-            draft.source[ours] = str(value)
-        elif f"{theirs}FromEnv" in trigger:
+        value = str(trigger.get(theirs) or "")
+        if trigger.get(f"{theirs}FromEnv"):  # it wins
             draft.warn(f"{at}.{theirs}FromEnv", f"write the value itself into spec.source.{ours}")
-        elif theirs == "topic":
-            draft.warn(f"{at}.topic", "missing, so all topics of the group are meant: make a pipeline for each")
+        elif theirs == "topic" and (not value or "," in value):
+            draft.warn(f"{at}.topic", "several topics are meant: make a pipeline for each")
+        elif value:
+            draft.source[ours] = value
         else:
             raise UsageProblem(f"{at}.{theirs}: is missing")
     draft.source["startFrom"] = "Committed"
@@ -238,7 +245,7 @@ def _read_windows(spec: Mapping[str, Any], draft: _Draft) -> None:
 
 def _read_annotations(annotations: Mapping[str, Any], draft: _Draft) -> None:
     def is_set(name: str) -> bool:
-        return str(annotations.get(ANNOTATION + name, "false")).lower() == "true"
+        return str(annotations.get(ANNOTATION + name, "false")) not in FALSE  # as KEDA: what it cannot read, it obeys
 
     fixed = _number(annotations, f"{ANNOTATION}paused-replicas", -1, "metadata.annotations")
     if fixed >= 0:
@@ -279,10 +286,13 @@ def _number(body: Mapping[str, Any], name: str, default: float, at: str) -> floa
     if value is None or value == "":
         return default
     try:
-        return float(str(value))
+        number = float(str(value))
     except ValueError:
-        raise UsageProblem(f"{at}.{name}: {value!r} is no number") from None
+        number = nan
+    if not isfinite(number):
+        raise UsageProblem(f"{at}.{name}: {value!r} is no number")
+    return number
 
 
 def _is_true(body: Mapping[str, Any], name: str) -> bool:
-    return str(body.get(name, "false")).lower() == "true"
+    return str(body.get(name, "false")) in TRUE

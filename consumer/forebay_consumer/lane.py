@@ -331,7 +331,9 @@ class Lane:
                 is_answered = True
             except SourceUnavailable as e:  # what was read is good: to read it again would only add to the load
                 self.status.unanswered = e.message
+                self.status.writing.end(self._around.now())  # waiting for Kafka is not being busy
                 await _wait(self._shared.drain_asked, self._retry_pause_s())
+        self.status.unanswered = None
         self._source.release(size_of(batch))
         everything = self.positions.assigned
         await self._forget(everything)

@@ -17,7 +17,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from threading import Thread, Timer
+from threading import Timer
 from typing import Any
 
 from confluent_kafka import (
@@ -38,6 +38,9 @@ from forebay_operator.model import GroupState, GroupView, LagSample, PartitionOf
 
 REQUEST_TIMEOUT_S = 5.0
 """Of each request; a sample makes four rounds of them, so a Kafka that answers late takes at most so much longer."""
+
+ROUNDS = 5
+"""More than those of a sample."""
 
 SILENCE_S = 15.0
 """Clients that were not answered for so long are replaced. Doubled each time up to eightfold, until one is answered:
@@ -139,11 +142,7 @@ class KafkaLag:
         if now - self._silent_since.setdefault(config, now) >= patience_s:
             del self._silent_since[config]
             self._patience_s[config] = min(2 * patience_s, 8 * self._silence_s)
-            released = [self._clients.pop(config, None)]
-            # After all questions under way: whoever drops the last reference waits for the client's threads.
-            timer = Timer(2 * self._timeout_s, released.clear)
-            timer.daemon = True
-            timer.start()
+            self._release(self._clients.pop(config, None))
 
     def _consumer(self, pipeline: str, config: _Key, group: str) -> Consumer:
         """Asks the group's coordinator for commits; it never joins the group."""
@@ -154,14 +153,19 @@ class KafkaLag:
         return self._groups[pipeline][2]
 
     def forget(self, pipeline: str) -> None:
-        """Let go of what only this pipeline (its key) needed. Returns at once.
+        """Let go of what only this pipeline (its key) needed. Returns at once."""
+        self._release(self._groups.pop(pipeline, None))
 
-        Whoever drops the last reference destroys the client, which waits for its threads: not here, and not in a
-        thread that the process waits for. A request under way holds a reference of its own.
+    def _release(self, clients: object) -> None:
+        """Whoever drops the last reference destroys a client, which waits for its threads: a thread of its own.
+
+        Later, when whoever asks by it now, or looks at why that failed, has let go of it.
         """
-        released = [found for found in (self._groups.pop(pipeline, None),) if found is not None]
-        if released:
-            Thread(target=released.clear, name="kafka release", daemon=True).start()
+        held = [clients]
+        if clients is not None:
+            timer = Timer(ROUNDS * self._timeout_s, held.clear)
+            timer.daemon = True
+            timer.start()
 
     async def _read_partitions(self, client: AdminClient, topic: str) -> tuple[int, ...]:
         futures = client.describe_topics(TopicCollection([topic]), request_timeout=self._timeout_s)

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any
 
 from confluent_kafka import (
@@ -158,7 +159,8 @@ class Lookups:
             if self._silent_since is not None and time.monotonic() - self._silent_since >= self._patience_s:
                 log.info("kafka client for questions was not answered, making a new one")
                 self._patience_s = min(2 * self._patience_s, LONGEST_SILENCE_S)
-                self._replace(self._config)
+                with suppress(KafkaException):  # as while a file that the configuration names is being changed
+                    self._replace(self._config)
             return self._admin
 
     def _replace(self, config: ClientConfig) -> None:

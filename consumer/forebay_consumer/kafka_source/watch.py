@@ -82,6 +82,10 @@ class Watch:
         """Partitions went: to another member, or with the topic, of which the new group protocol says nothing."""
         self._suspicious = True
 
+    def on_new_client(self) -> None:
+        """A question to the client before may never be answered."""
+        self._probe = None
+
     def step(self, now: float) -> None:
         """Ask, or take the answer. Never waits."""
         if self._client_failed:

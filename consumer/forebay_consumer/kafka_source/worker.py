@@ -174,6 +174,7 @@ class Worker:
                 protocol=protocol,
             )
             self._lookups.connect(build_admin_config(settings.spec, self._properties, consumer_id=settings.consumer_id))
+            self._watch.on_new_client()
             callbacks = {"error_cb": self._errors.append, "on_commit": self._on_commit}
             consumer = Consumer({**config, **callbacks}, logger=client_log)
         except (BadConfig, OSError, UnicodeDecodeError, KafkaException, ValueError) as e:

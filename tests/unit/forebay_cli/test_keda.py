@@ -110,7 +110,9 @@ def test_what_it_prints_is_a_pipelines() -> None:
         pytest.param({"paused-replicas": "0"}, {"mode": "Manual", "replicas": 0}, id="fixed-at-zero"),
         pytest.param({"paused-scale-in": "true"}, {"pauseScaleIn": True}, id="in"),
         pytest.param({"paused-scale-out": "true"}, {"pauseScaleOut": True}, id="out"),
+        pytest.param({"paused": "yes"}, {"mode": "Paused"}, id="paused-in-other-words"),
         pytest.param({"paused": "false"}, {}, id="not-paused"),
+        pytest.param({"paused": "0"}, {}, id="not-paused-in-a-digit"),
     ],
 )
 def test_annotations_pause(annotations: dict[str, str], expected: dict[str, Any]) -> None:
@@ -144,7 +146,12 @@ def test_an_idle_count_of_zero_lets_it_sleep() -> None:
         (scaled({"sasl": "scram_sha512"}), "spec.triggers[0].metadata.sasl"),
         (scaled({"offsetResetPolicy": "latest"}), "spec.triggers[0].metadata.offsetResetPolicy"),
         (scaled({"topic": ""}), "spec.triggers[0].metadata.topic"),
-        (scaled({"topic": "", "topicFromEnv": "TOPIC"}), "spec.triggers[0].metadata.topicFromEnv"),
+        (scaled({"topic": "a,b"}), "spec.triggers[0].metadata.topic"),
+        (scaled({"topicFromEnv": "TOPIC"}), "spec.triggers[0].metadata.topicFromEnv"),
+        (
+            scaled(triggers=[{"type": "kafka", "metricType": "Value", "metadata": TRIGGER}]),
+            "spec.triggers[0].metricType",
+        ),
         (scaled(fallback={"failureThreshold": 3, "replicas": 6}), "spec.fallback"),
         (scaled(advanced={"scalingModifiers": {"formula": "a + b"}}), "spec.advanced.scalingModifiers"),
         (scaled(maxReplicaCount=5000), "spec.maxReplicaCount"),
@@ -192,6 +199,7 @@ def test_other_triggers_are_told() -> None:
     ("body", "message"),
     [
         (scaled({"lagThreshold": "many"}), "spec.triggers[0].metadata.lagThreshold: 'many' is no number"),
+        (scaled(maxReplicaCount=float("inf")), "spec.maxReplicaCount: inf is no number"),
         (scaled({"lagThreshold": "0"}), "spec.triggers[0].metadata.lagThreshold: must be positive"),
         (scaled({"consumerGroup": ""}), "spec.triggers[0].metadata.consumerGroup: is missing"),
         (scaled(triggers=[{"type": "cpu"}]), "spec.triggers: none is of type kafka"),

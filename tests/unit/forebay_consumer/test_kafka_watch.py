@@ -21,10 +21,13 @@ class ScriptedLookups(Lookups):
     def __init__(self) -> None:
         super().__init__(SPEC)
         self.error: int | None = None
+        self.is_silent = False
 
     def ask_topic(self) -> Future[Any]:
         """An answer that is in already."""
         answer: Future[Any] = Future()
+        if self.is_silent:
+            return answer
         if self.error is None:
             answer.set_result(None)
         else:
@@ -121,3 +124,16 @@ def test_an_empty_assignment_ends_the_groups_trouble_and_not_the_topics() -> Non
     scene.watch.report(Trouble(kind=TroubleKind.GROUP, message="no group"))
     scene.watch.on_nothing_assigned()
     assert scene.messages() == ["no topic", "no group", None]
+
+
+def test_a_question_to_a_client_that_is_gone_is_asked_of_the_next_one() -> None:
+    scene = Scene()
+    scene.watch.report(Trouble(kind=TroubleKind.BROKERS, message="away"))
+    scene.lookups.is_silent = True
+    scene.seconds(3)
+    scene.lookups.is_silent = False
+    scene.seconds(3)
+    assert scene.messages() == ["away"]
+    scene.watch.on_new_client()
+    scene.seconds(3)
+    assert scene.messages() == ["away", None]
