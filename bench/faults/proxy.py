@@ -73,12 +73,13 @@ def _make_weather() -> _Weather:
 class Counts:
     """Since the proxy was opened. moved: bytes that arrived. cuts: connections cut by a budget or robbed of an answer.
 
-    accepted: connections.
+    accepted: connections. joined: those for which the server's side was open, too.
     """
 
     moved: dict[Direction, int] = field(default_factory=lambda: dict.fromkeys(Direction, 0))
     cuts: int = 0
     accepted: int = 0
+    joined: int = 0
 
 
 class FaultProxy:
@@ -250,6 +251,7 @@ class FaultProxy:
             assert task is not None, "this runs in a task"
             link = _Link(near=to_near, far=to_far, task=task)
             self._links.add(link)
+            self.counts.joined += 1
             for writer in (to_near, to_far):
                 writer.transport.set_write_buffer_limits(high=0)  # drain() waits until the kernel has everything
             async with asyncio.TaskGroup() as tasks:

@@ -68,10 +68,11 @@ def connect(server: Server, proxy: FaultProxy) -> Iterator[Connect]:
     made: list[socket.socket] = []
 
     def make() -> tuple[socket.socket, socket.socket]:
-        count = len(server.accepted)
+        count, joined = len(server.accepted), proxy.counts.joined
         client = socket.create_connection((LOOPBACK, proxy.port), timeout=DEADLINE_S)
         made.append(client)
-        assert wait_until(lambda: len(server.accepted) > count, DEADLINE_S)
+        # The server has it a moment before the proxy knows.
+        assert wait_until(lambda: len(server.accepted) > count and proxy.counts.joined > joined, DEADLINE_S)
         return client, server.accepted[count]
 
     yield make
